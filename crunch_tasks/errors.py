@@ -1,0 +1,126 @@
+"""Every error that Crunch raises on purpose, each with its exit code and whether a retry can help.
+
+    CrunchError                     1
+    +-- UsageError                  2   the command line, the environment or a settings file
+    |   +-- SettingsError           2   names the file, the line and the key
+    +-- NothingToProcess            3   no dataset can be claimed
+    +-- LeaseLost                   4   another claim took the dataset, or it was reset
+    +-- Cancelled                   1   a person cancelled the run
+    +-- ServerError                 1   the line to the server
+    |   +-- ServerUnavailable       1   retryable: no answer, 429, 5xx
+    |   +-- Unauthorized            2   401: the token is wrong or revoked
+    |   +-- Refused                 1   403, 404, 409, 422: the server understood and said no
+    +-- StorageError                1   the storage refused or broke
+    |   +-- TransferError           1   retryable: a transfer did not finish, or its bytes did not verify
+    |   +-- ObjectMissing           1   an object that should be there is not
+    |   +-- RenamingStorage         1   the storage stored under another name than asked
+    +-- NamesRefused                1   file names that cannot be kept safely, all of them listed
+    +-- WorkspaceError              1   the local folder: in use, another dataset's, not writable, full
+    +-- WorkflowFailed              1   the script or Snakemake ended badly
+
+An exception's docstring is its message when none is given.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+
+
+class CrunchError(Exception):
+    """Something went wrong."""
+
+    exit_code = 1
+    retryable = False
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or inspect.cleandoc(type(self).__doc__ or ""))
+
+
+class UsageError(CrunchError):
+    """The command cannot run as it was called."""
+
+    exit_code = 2
+
+
+class SettingsError(UsageError):
+    """A setting is wrong."""
+
+
+class NothingToProcess(CrunchError):
+    """There is no dataset to process now."""
+
+    exit_code = 3
+
+
+class LeaseLost(CrunchError):
+    """The lease on the dataset was lost: another client has it, or it was reset. Nothing was published."""
+
+    exit_code = 4
+
+
+class Cancelled(CrunchError):
+    """The run was cancelled."""
+
+
+class ServerError(CrunchError):
+    """The server's answer cannot be used."""
+
+
+class ServerUnavailable(ServerError):
+    """The server does not answer."""
+
+    retryable = True
+
+    def __init__(self, message: str | None = None, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Unauthorized(ServerError):
+    """The server does not accept the token. Check CRUNCH_TOKEN or --token."""
+
+    exit_code = 2
+
+
+class Refused(ServerError):
+    """The server refused the request."""
+
+    def __init__(self, message: str | None = None, status: int = 0, code: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+class StorageError(CrunchError):
+    """The storage cannot do what was asked."""
+
+
+class TransferError(StorageError):
+    """A file did not arrive as it was sent."""
+
+    retryable = True
+
+
+class ObjectMissing(StorageError):
+    """A file that was listed is not in the storage any more."""
+
+
+class RenamingStorage(StorageError):
+    """The storage keeps files under other names than asked, so results could not be found again."""
+
+
+class NamesRefused(CrunchError):
+    """Some file names cannot be kept safely."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = list(problems)
+        super().__init__("These file names cannot be used; rename them in the storage:\n" + "\n".join(self.problems))
+
+
+class WorkspaceError(CrunchError):
+    """The workspace cannot be used."""
+
+
+class WorkflowFailed(CrunchError):
+    """The workflow failed."""
