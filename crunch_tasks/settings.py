@@ -1,0 +1,80 @@
+"""What a client needs to know before it can do anything: the server, the token, the storage, the local folder.
+
+Each comes from the command line or from the environment (`CRUNCH_*`); the token never from a Prefect parameter.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from crunch_tasks.errors import SettingsError
+from crunch_tasks.storage_settings import load_storage_settings
+
+OPTION_OF = {
+    "url": "--url",
+    "token": "--token",
+    "storage_settings": "--storage-settings",
+    "directory": "--directory",
+    "server_patience_s": "the variable",
+}
+
+
+class ClientSettings(BaseSettings):
+    """A client's settings; `CRUNCH_` and the field's name in capitals is the variable of each."""
+
+    model_config = SettingsConfigDict(env_prefix="CRUNCH_", env_ignore_empty=True, frozen=True, extra="ignore")
+
+    url: str = Field(default="", description="The server's address, such as https://crunch.example.org")
+    token: SecretStr = Field(default=SecretStr(""), description="Your access token on the server")
+    storage_settings: Path | None = Field(
+        default=None, description="The TOML or JSON file that says where the files are; the server's own"
+    )
+    directory: Path = Field(default=Path("tmp"), description="The local folder for workspaces")
+    server_patience_s: float = Field(
+        default=300, ge=0, le=86_400, description="How long to go on asking a server that does not answer, in seconds"
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _web_address(cls, url: str) -> str:
+        if url and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
+            raise ValueError(f"{url!r} is not a web address; it should look like https://crunch.example.org")
+        return url.rstrip("/")
+
+    @field_validator("directory")
+    @classmethod
+    def _absolute(cls, directory: Path) -> Path:
+        return directory.expanduser().absolute()
+
+    def require(self, *names: str) -> None:
+        """Raises SettingsError naming the option and the variable of the first of `names` that has no value."""
+        for name in names:
+            value = getattr(self, name)
+            if value is None or value == "" or (isinstance(value, SecretStr) and not value.get_secret_value()):
+                raise SettingsError(missing(name))
+
+    def storage_config(self) -> dict[str, Any]:
+        """The storage of the settings file, as Django's `STORAGES["default"]` would have it."""
+        self.require("storage_settings")
+        return load_storage_settings(self.storage_settings or "")
+
+
+def missing(name: str) -> str:
+    """The sentence for a setting without a value."""
+    return f"No {name.replace('_', ' ')} given: use {OPTION_OF[name]} or set CRUNCH_{name.upper()}."
+
+
+def client_settings(**given: Any) -> ClientSettings:
+    """Settings from `given` (None: not given), then the environment. A SettingsError names option and variable."""
+    try:
+        return ClientSettings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = str(first["loc"][0]) if first["loc"] else ""
+        place = f"{OPTION_OF[name]} or CRUNCH_{name.upper()}" if name in OPTION_OF else name
+        raise SettingsError(f"{place}: {first['msg'].removeprefix('Value error, ')}") from None
