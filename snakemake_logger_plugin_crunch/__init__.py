@@ -5,6 +5,7 @@ Snakemake finds it by the package's name (`--logger crunch`). It writes one line
 slow ones at its end.
 """
 
+import contextlib
 import json
 import os
 from dataclasses import dataclass, field
@@ -51,10 +52,9 @@ class LogHandler(LogHandlerBase):
         event = getattr(record, "event", None)
         if self._file is None or event not in FIELDS:
             return
-        try:
+        # An error here would end all further events without a word.
+        with contextlib.suppress(Exception):
             os.write(self._file, line_of(record))
-        except Exception:  # noqa: BLE001, S110 - an error here would end all further events without a word
-            pass
 
     def close(self) -> None:
         if self._file is not None:

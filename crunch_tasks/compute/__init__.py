@@ -1,0 +1,1 @@
+"""The workflow's processes: how a script or Snakemake is started, watched, ended and reported."""
