@@ -1,0 +1,1 @@
+"""The wire: REST, JSON, `Authorization: Token KEY`."""

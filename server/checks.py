@@ -1,0 +1,48 @@
+"""System checks: settings that would break the promises of the server, each with a hint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.db import connections
+
+LOOPBACK = {"localhost", "127.0.0.1", "[::1]", "testserver"}
+
+
+@register(Tags.compatibility)
+def check_apps(**_: Any) -> Iterable[CheckMessage]:
+    missing = [name for name in ("rest_framework", "rest_framework.authtoken") if not apps.is_installed(name)]
+    if missing:
+        yield Error(f"The app needs {' and '.join(missing)}.", hint="Add them to INSTALLED_APPS.", id="crunch.E001")
+
+
+@register(Tags.database)
+def check_databases(databases: Iterable[str] | None = None, **_: Any) -> Iterable[CheckMessage]:
+    for alias in databases or []:
+        configured = connections[alias].settings_dict
+        if connections[alias].vendor == "sqlite" and configured["OPTIONS"].get("transaction_mode") != "IMMEDIATE":
+            yield Warning(
+                f"SQLite database {alias!r}: clients that claim at once will meet 'database is locked'.",
+                hint='Set OPTIONS to {"transaction_mode": "IMMEDIATE", "init_command": "PRAGMA journal_mode=WAL"}.',
+                id="crunch.W001",
+            )
+        if configured["ATOMIC_REQUESTS"]:
+            yield Warning(
+                f"Database {alias!r} has ATOMIC_REQUESTS: a claim would wait for everything else in its request.",
+                hint="Turn it off; the app opens its own transactions.",
+                id="crunch.W002",
+            )
+
+
+@register(Tags.security)
+def check_cookies(**_: Any) -> Iterable[CheckMessage]:
+    if set(settings.ALLOWED_HOSTS) - LOOPBACK and not settings.SESSION_COOKIE_SECURE:
+        yield Warning(
+            "The site is open to other machines, and its cookies travel without TLS.",
+            hint="Serve it over https and set CRUNCH_CSRF_TRUSTED_ORIGINS=https://your.host.",
+            id="crunch.W003",
+        )

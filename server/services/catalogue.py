@@ -1,0 +1,132 @@
+"""Making projects, datasets and items: their slugs, and where a dataset's files are."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Any, TypeVar
+
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, connection, transaction
+from django.db.models import Q
+from django.utils.text import slugify
+
+from server.models import Dataset, Item, Project
+from server.models.datasets import BASE_PATH_LENGTH
+from server.models.items import SLUG_LENGTH
+
+SLUG_PART_BYTES = 100
+"""A name's share of a slug; short enough for a folder's name, and for a few levels of the tree."""
+
+SEGMENT_BYTES = 255
+
+Node = TypeVar("Node", bound=Item)
+
+
+def create_project(**values: Any) -> Project:
+    """A project from its fields; raises ValidationError when its slug is taken or its name has no letter or digit."""
+    return _create(Project(**values))
+
+
+def create_item(parent: Item, **values: Any) -> Item:
+    """An item below any other; raises ValidationError as `create_project` does."""
+    return _create(Item(parent=parent, **values))
+
+
+def create_dataset(project: Project, base_file_path: str = "", **values: Any) -> Dataset:
+    """A dataset of the project. Without a path of its own it gets `PROJECT-SLUG/DATASET-NAME-SLUG`.
+
+    Raises ValidationError as `create_project` does, and for a path that `check_base_path` refuses.
+    """
+    with transaction.atomic():
+        # Of two paths set at once, the second sees the first.
+        Project.objects.select_for_update(of=("self",)).get(pk=project.pk)
+        path = base_file_path or _free_path(project, f"{project.slug}/{slug_part(values['name'])}")
+        check_base_path(project, path)
+        return _create(Dataset(parent=project, project=project, base_file_path=path, **values))
+
+
+def set_base_path(dataset: Dataset, path: str) -> None:
+    """Point the dataset at another folder of its project. Raises ValidationError as `check_base_path` does."""
+    with transaction.atomic():
+        Project.objects.select_for_update(of=("self",)).get(pk=dataset.project_id)
+        check_base_path(dataset.project, path, dataset)
+        Dataset.objects.filter(pk=dataset.pk).update(base_file_path=path)
+        dataset.base_file_path = path
+
+
+def slug_part(name: str) -> str:
+    """A name as one part of a slug: ASCII where that leaves something, else the letters of its own script."""
+    part = slugify(name) or slugify(name, allow_unicode=True)
+    return part.encode()[:SLUG_PART_BYTES].decode(errors="ignore").strip("-_")
+
+
+def check_base_path(project: Project, path: str, dataset: Dataset | None = None) -> None:
+    """Raises ValidationError unless `path` is a folder below the project's own that shares nothing with another's.
+
+    `dataset` is the one whose path it is to be, if it exists already.
+    """
+    if problem := _path_problem(project, path):
+        raise ValidationError({"base_file_path": problem})
+    others = project.datasets.exclude(pk=dataset.pk) if dataset else project.datasets.all()
+    if other := others.filter(_overlaps(path)).first():
+        raise ValidationError(
+            {"base_file_path": f"{path!r} would share files with {other.slug}, which is at {other.base_file_path!r}."}
+        )
+
+
+def _create(node: Node) -> Node:
+    """Give the new node its slug and save it."""
+    part = slug_part(node.name)
+    if not part:
+        raise ValidationError({"name": "The name needs a letter or a digit, to make its address from."})
+    prefix = f"{node.parent.slug}:" if node.parent else ""
+    part = part[: SLUG_LENGTH - len(prefix)]
+    if not part:
+        raise ValidationError({"parent": "The tree is too deep here for another address. Choose a parent higher up."})
+    node.slug = prefix + part
+    taken = ValidationError({"name": f"There is {node.slug!r} already. Choose another name."})
+    if Item.objects.filter(slug=node.slug).exists():
+        raise taken
+    try:
+        with transaction.atomic():
+            node.save(force_insert=True)
+    except IntegrityError:
+        # Somebody made it between the look and the save.
+        if Item.objects.filter(slug=node.slug).exists():
+            raise taken from None
+        raise
+    return node
+
+
+def _path_problem(project: Project, path: str) -> str:
+    segments = path.split("/")
+    if len(path) > BASE_PATH_LENGTH or any(len(segment.encode()) > SEGMENT_BYTES for segment in segments):
+        return (
+            f"The path is too long: at most {BASE_PATH_LENGTH} characters, {SEGMENT_BYTES} bytes between two slashes."
+        )
+    if "\\" in path or any(unicodedata.category(character).startswith("C") for character in path):
+        return "The path may not have backslashes or control characters."
+    if not all(segments) or {".", ".."} & set(segments):
+        return "The path may not be absolute, end in a slash, or have empty, '.' or '..' segments."
+    if segments[0] != project.slug or len(segments) < 2:
+        return f"The path has to be below the project's folder: {project.slug}/..."
+    return ""
+
+
+def _overlaps(path: str) -> Q:
+    """Datasets at this path, above it or below it."""
+    segments = path.split("/")
+    above = ["/".join(segments[:count]) for count in range(2, len(segments) + 1)]
+    if connection.vendor == "sqlite":
+        # SQLite's LIKE uses no index and takes A for a; "0" is the character after "/".
+        return Q(base_file_path__in=above) | Q(base_file_path__gt=f"{path}/", base_file_path__lt=f"{path}0")
+    return Q(base_file_path__in=above) | Q(base_file_path__startswith=f"{path}/")
+
+
+def _free_path(project: Project, path: str) -> str:
+    """The path, numbered when an editor has put another dataset there."""
+    candidate, number = path, 1
+    while project.datasets.filter(_overlaps(candidate)).exists():
+        number += 1
+        candidate = f"{path}-{number}"
+    return candidate

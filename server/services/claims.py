@@ -1,0 +1,212 @@
+"""Claims: the time-limited, exclusive right to process a dataset. Claim, heartbeat, release, cancel.
+
+A claim picks a dataset and takes it by compare-and-swap, in one short transaction.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from crunch_tasks.contract import DatasetState
+from crunch_tasks.errors import Refused
+from server.models import Claim, Dataset
+from server.models.claims import ClaimEnd
+from server.services import life, queue
+
+
+@dataclass(frozen=True)
+class ClaimRequest:
+    """What a client asks for: any dataset, one of the project with this slug, or the dataset with this slug."""
+
+    request_id: str
+    client: str = ""
+    project: str = ""
+    dataset: str = ""
+    flow_run_id: str = ""
+    flow_run_url: str = ""
+
+
+class _TakenMeanwhile(Exception):
+    """Another claim took the picked dataset."""
+
+
+def claim(user: User, request: ClaimRequest) -> tuple[Claim, bool] | None:
+    """The claim and whether it is new; None when nothing can be claimed.
+
+    The same user's same request_id gets the same claim while it is current. Raises Refused: 404 for an unknown
+    project or dataset, 409 `claim_ended`, `leased`, `locked`.
+    """
+    while True:
+        try:
+            with transaction.atomic():
+                if (earlier := _repeat(user, request.request_id)) is not None:
+                    return earlier, False
+                dataset = _named(request) if request.dataset else queue.pick(request.project)
+                if dataset is None:
+                    return None
+                if request.dataset or not _given_up(dataset):
+                    return _take(dataset, user, request), True
+        except _TakenMeanwhile:
+            continue
+        except IntegrityError:
+            # The same request came twice at once and the other was faster: its claim is the answer to both.
+            if not Claim.objects.filter(user=user, request_id=request.request_id).exists():
+                raise
+
+
+def heartbeat(user: User, claim_id: int, fence: int, progress: dict[str, Any] | None = None) -> tuple[float, bool]:
+    """Renew the lease, also an expired one that nobody took. The seconds it lasts, and whether a person cancelled.
+
+    Raises Refused: 404, 403 for another user's claim, 409 `lost`.
+    """
+    with transaction.atomic():
+        held, dataset = _current(user, claim_id, fence)
+        _renew(dataset)
+        if progress is not None:
+            Dataset.objects.filter(pk=dataset.pk).update(progress=progress)
+    return float(dataset.project.lease_seconds), held.cancelled_at is not None
+
+
+def release(user: User, claim_id: int, fence: int, reason: str = "") -> None:
+    """Give the dataset back unprocessed, no attempt charged; a cancelled one becomes failed instead.
+
+    A second release of the same claim does nothing. Raises Refused as `heartbeat` does.
+    """
+    with transaction.atomic():
+        own = _own(user, claim_id)
+        if own.end_reason == ClaimEnd.RELEASED and own.fence == fence:
+            return
+        held, dataset = _current(user, claim_id, fence)
+        if held.cancelled_at is not None:
+            life.fail(dataset, ClaimEnd.CANCELLED, life.cancel_note(held))
+            return
+        life.end_claim(held, ClaimEnd.RELEASED, reason)
+        Dataset.objects.filter(pk=dataset.pk).update(state=DatasetState.UNPROCESSED.value, **life.NO_LEASE)
+
+
+def cancel(user: User, claim_id: int) -> Claim:
+    """A person's wish that the run ends: its client is told with the next heartbeat; a lost client's run fails now.
+
+    Raises Refused: 404, 409 `claim_ended`.
+    """
+    with transaction.atomic():
+        found = _find(claim_id)
+        dataset = life.locked_row(found.dataset_id)
+        found.refresh_from_db()
+        if found.ended is not None:
+            raise Refused(f"The run has ended already: {found.get_end_reason_display()}.", 409, "claim_ended")
+        if found.cancelled_at is None:
+            found.cancelled_by, found.cancelled_at = user, timezone.now()
+            found.save(update_fields=["cancelled_by", "cancelled_at"])
+        if dataset.lease_expired:
+            life.fail(dataset, ClaimEnd.CANCELLED, life.cancel_note(found))
+            found.refresh_from_db()
+    return found
+
+
+def _repeat(user: User, request_id: str) -> Claim | None:
+    earlier = Claim.objects.filter(user=user, request_id=request_id).first()
+    if earlier is None:
+        return None
+    dataset = life.locked_row(earlier.dataset_id)
+    earlier.refresh_from_db()
+    if earlier.ended is not None:
+        ending = earlier.get_end_reason_display()
+        raise Refused(f"The claim of this request_id has ended: {ending}. Use a new one.", 409, "claim_ended")
+    _renew(dataset)
+    return earlier
+
+
+def _named(request: ClaimRequest) -> Dataset:
+    """The dataset with this slug, if a person's act may take it: in any state but a live lease or a hold."""
+    pk = Dataset.objects.filter(slug=request.dataset).values_list("pk", flat=True).first()
+    if pk is None:
+        raise Refused(f"There is no dataset {request.dataset!r}.", 404, "not_found")
+    dataset = life.locked_row(pk)
+    if request.project and dataset.project.slug != request.project:
+        raise Refused(f"There is no dataset {request.dataset!r} in project {request.project!r}.", 404, "not_found")
+    if dataset.locked:
+        raise Refused(f"{request.dataset} is held. Let it go on its page first.", 409, "locked")
+    if life.lease_is_live(dataset, timezone.now()):
+        client = dataset.claim.client if dataset.claim else "a client without a claim"
+        holder = f"{life.name_of(dataset.lease_owner)} ({client})" if dataset.lease_owner else client
+        raise Refused(f"{request.dataset} is being processed by {holder}.", 409, "leased")
+    return dataset
+
+
+def _given_up(dataset: Dataset) -> bool:
+    """Whether the picked dataset is an expired lease too many, or one that a person cancelled; it is failed then."""
+    if dataset.state != DatasetState.RUNNING.value:
+        return False
+    if queue.cancelled(dataset) and dataset.claim is not None:
+        life.fail(dataset, ClaimEnd.CANCELLED, life.cancel_note(dataset.claim))
+        return True
+    if queue.used_up(dataset):
+        lost = dataset.attempt + 1
+        Dataset.objects.filter(pk=dataset.pk).update(attempt=lost)
+        life.fail(dataset, ClaimEnd.EXPIRED, f"The client was lost: {lost} of {lost} attempts ended without a word.")
+        return True
+    return False
+
+
+def _take(dataset: Dataset, user: User, request: ClaimRequest) -> Claim:
+    """Compare and swap: the dataset becomes running with the next fence, if nobody changed it since it was read."""
+    life.end_claim(dataset.claim, ClaimEnd.CANCELLED if queue.cancelled(dataset) else ClaimEnd.EXPIRED)
+    made = Claim.objects.create(
+        dataset=dataset,
+        user=user,
+        fence=dataset.fence + 1,
+        request_id=request.request_id,
+        client=request.client,
+        flow_run_id=request.flow_run_id,
+        flow_run_url=request.flow_run_url,
+    )
+    swapped = Dataset.objects.filter(pk=dataset.pk, fence=dataset.fence, state=dataset.state, locked=False).update(
+        state=DatasetState.RUNNING.value,
+        fence=dataset.fence + 1,
+        attempt=life.next_attempt(dataset),
+        lease_owner=user,
+        lease_expires=timezone.now() + dt.timedelta(seconds=dataset.project.lease_seconds),
+        claim=made,
+        progress=None,
+    )
+    if swapped != 1:
+        raise _TakenMeanwhile
+    return made
+
+
+def _find(claim_id: int) -> Claim:
+    found = Claim.objects.select_related("user", "cancelled_by").filter(pk=claim_id).first()
+    if found is None:
+        raise Refused("There is no such claim (any more).", 404, "not_found")
+    return found
+
+
+def _own(user: User, claim_id: int) -> Claim:
+    found = _find(claim_id)
+    if found.user_id != user.pk:
+        raise Refused("The claim is another user's.", 403, "not_yours")
+    return found
+
+
+def _current(user: User, claim_id: int, fence: int) -> tuple[Claim, Dataset]:
+    held = _own(user, claim_id)
+    dataset = life.locked_row(held.dataset_id)
+    held.refresh_from_db()
+    if held.ended is not None or dataset.claim_id != held.pk:
+        ending = f": {held.get_end_reason_display()}" if held.ended else ""
+        raise Refused(f"The lease is lost, the claim has ended{ending}.", 409, "lost")
+    if fence != dataset.fence:
+        raise Refused(f"The lease is lost: the fence is {dataset.fence}, not {fence}.", 409, "lost")
+    return held, dataset
+
+
+def _renew(dataset: Dataset) -> None:
+    ttl = dt.timedelta(seconds=dataset.project.lease_seconds)
+    Dataset.objects.filter(pk=dataset.pk).update(lease_expires=timezone.now() + ttl)

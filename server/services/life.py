@@ -1,0 +1,70 @@
+"""The moves of a dataset's life that claims, statuses and resets share. All run inside the caller's transaction."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from django.contrib.auth.models import User
+from django.utils import timezone
+
+from crunch_tasks.contract import DatasetState, Stage, State
+from crunch_tasks.errors import Refused
+from server.models import Claim, Dataset, Status
+from server.models.claims import ClaimEnd
+
+NO_LEASE = {"lease_owner": None, "lease_expires": None, "claim": None, "progress": None}
+
+
+def locked_row(pk: int) -> Dataset:
+    """The dataset as it is now; nobody else changes it until the transaction ends."""
+    try:
+        rows = Dataset.objects.select_related("project", "claim__cancelled_by", "lease_owner")
+        return rows.select_for_update(of=("self",)).get(pk=pk)
+    except Dataset.DoesNotExist:
+        raise Refused("There is no such dataset (any more).", 404, "not_found") from None
+
+
+def end_claim(claim: Claim | None, reason: ClaimEnd, note: str = "") -> None:
+    """Close the claim, unless it is closed already."""
+    if claim is not None:
+        Claim.objects.filter(pk=claim.pk, ended=None).update(
+            ended=timezone.now(), end_reason=reason, end_note=note[:1023]
+        )
+
+
+def lease_is_live(dataset: Dataset, now: dt.datetime) -> bool:
+    running = dataset.state == DatasetState.RUNNING.value
+    return running and dataset.lease_expires is not None and dataset.lease_expires > now
+
+
+def next_attempt(dataset: Dataset) -> int:
+    """The leases lost so far once the dataset is taken anew: a lost one is charged, a decided run starts from none."""
+    if dataset.state == DatasetState.RUNNING.value:
+        return dataset.attempt + 1
+    return dataset.attempt if dataset.state == DatasetState.UNPROCESSED.value else 0
+
+
+def current_stage(dataset: Dataset) -> Stage:
+    """The stage that the run with the dataset's fence has reached."""
+    last = Status.objects.filter(dataset=dataset, fence=dataset.fence, effective=True).order_by("-id").first()
+    return Stage(last.stage) if last else Stage.SETUP
+
+
+def fail(dataset: Dataset, end: ClaimEnd, note: str) -> None:
+    """The server's own Fail: of a run whose client is gone. The fence moves on, so that the client finds out."""
+    stage = current_stage(dataset)
+    claim = dataset.claim
+    end_claim(claim, end, note)
+    fence = dataset.fence + 1
+    Dataset.objects.filter(pk=dataset.pk).update(state=DatasetState.FAILED.value, fence=fence, **NO_LEASE)
+    Status.objects.create(
+        dataset=dataset, claim=claim, fence=fence, stage=stage, state=State.FAIL, note=note, effective=True
+    )
+
+
+def cancel_note(claim: Claim) -> str:
+    return f"Cancelled by {name_of(claim.cancelled_by)}."
+
+
+def name_of(user: User | None) -> str:
+    return user.get_username() if user else "a user who was deleted"

@@ -1,0 +1,1 @@
+"""A ready Django site around the app, set up from the environment."""

@@ -1,0 +1,123 @@
+"""The server's settings as the environment gives them, each checked, each with a safe default."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import dj_database_url
+from django.core.exceptions import ImproperlyConfigured
+
+from crunch_tasks.errors import SettingsError
+from crunch_tasks.settings import load_storage_settings
+
+YES = {"1", "true", "yes", "on"}
+NO = {"", "0", "false", "no", "off"}
+LOOPBACK_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
+SQLITE_BUSY_S = 30
+
+SQLITE_OPTIONS: Mapping[str, Any] = {
+    # A transaction that reads first and then writes would be refused at once ("database is locked") instead of waiting.
+    "transaction_mode": "IMMEDIATE",
+    "timeout": SQLITE_BUSY_S,
+    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+}
+
+
+class WrongSetting(SettingsError, ImproperlyConfigured):
+    """A setting of the server is wrong."""
+
+
+def boolean(name: str) -> bool:
+    word = os.environ.get(name, "").strip().lower()
+    if word in YES:
+        return True
+    if word in NO:
+        return False
+    raise WrongSetting(f"{name}={os.environ[name]!r} is neither true nor false. Set it to 1 or 0, or unset it.")
+
+
+def words(name: str, default: list[str]) -> list[str]:
+    """A comma-separated list."""
+    found = [word.strip() for word in os.environ.get(name, "").split(",")]
+    return [word for word in found if word] or default
+
+
+def origins(name: str) -> list[str]:
+    """Comma-separated origins such as https://crunch.example.org."""
+    found = words(name, [])
+    for origin in found:
+        parts = urlsplit(origin)
+        if parts.scheme not in ("http", "https") or not parts.netloc or parts.path not in ("", "/"):
+            raise WrongSetting(f"{name}: {origin!r} is not an origin. Write it like https://crunch.example.org.")
+    return [origin.rstrip("/") for origin in found]
+
+
+def data_folder() -> Path:
+    """Where the server keeps its secret key, and by default its database and files."""
+    return Path(os.environ.get("CRUNCH_DATA") or Path.cwd() / "crunch-data").absolute()
+
+
+def prepare_data_folder() -> None:
+    """Make the data folder. Raises SettingsError when that cannot be."""
+    try:
+        data_folder().mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WrongSetting(f"CRUNCH_DATA: cannot make the folder {data_folder()}: {error.strerror}.") from error
+
+
+def secret_key() -> str:
+    """CRUNCH_SECRET_KEY, or one that is made once and kept in the data folder, readable by its owner only."""
+    if key := os.environ.get("CRUNCH_SECRET_KEY"):
+        return key
+    prepare_data_folder()
+    path = data_folder() / "secret-key"
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    try:
+        if not path.exists():
+            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(secrets.token_urlsafe(50))
+            try:
+                # A link, not a rename: of two servers that start at once, both use the key of the first.
+                os.link(draft, path)
+            except FileExistsError:
+                pass
+            finally:
+                draft.unlink()
+        key = path.read_text().strip()
+    except OSError as error:
+        raise WrongSetting(f"Cannot keep the secret key in {path}: {error.strerror}. Set CRUNCH_SECRET_KEY.") from error
+    if not key:
+        raise WrongSetting(f"The secret key in {path} is empty. Delete the file, or set CRUNCH_SECRET_KEY.")
+    return key
+
+
+def database() -> dict[str, Any]:
+    """Django's settings of the database at CRUNCH_DATABASE_URL; by default SQLite in the data folder."""
+    url = os.environ.get("CRUNCH_DATABASE_URL") or f"sqlite:///{data_folder() / 'crunch.sqlite3'}"
+    try:
+        parsed: dict[str, Any] = {**dj_database_url.parse(url)}
+    except (ValueError, KeyError) as error:
+        raise WrongSetting(
+            "CRUNCH_DATABASE_URL is not the address of a database. "
+            "Write it like sqlite:////path/db.sqlite3 or postgresql://user:password@host:5432/name."
+        ) from error
+    if parsed["ENGINE"] == "django.db.backends.sqlite3":
+        parsed["OPTIONS"] = {**SQLITE_OPTIONS, **parsed.get("OPTIONS", {})}
+    elif parsed["ENGINE"] != "django.db.backends.postgresql":
+        raise WrongSetting("CRUNCH_DATABASE_URL: only sqlite:// and postgresql:// are supported.")
+    return parsed
+
+
+def storage() -> dict[str, Any]:
+    """The storage of CRUNCH_STORAGE_SETTINGS, the same file that clients read; by default a folder."""
+    if path := os.environ.get("CRUNCH_STORAGE_SETTINGS"):
+        return {**load_storage_settings(Path(path))}
+    return {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": str(data_folder() / "media"), "allow_overwrite": True},
+    }

@@ -1,0 +1,13 @@
+"""The site for a production server."""
+
+from __future__ import annotations
+
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+from server.site.environment import prepare_data_folder
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "server.site.settings")
+prepare_data_folder()
+application = get_wsgi_application()
