@@ -3,6 +3,7 @@ r"""The site for a production server, such as `uvicorn server.site.asgi:applicat
 from __future__ import annotations
 
 import os
+import warnings
 
 from django.core.asgi import get_asgi_application
 
@@ -10,4 +11,6 @@ from server.site.environment import prepare_data_folder
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "server.site.settings")
 prepare_data_folder()
+# Static files are small, and Django reads them whole here; the advice is for endless streams.
+warnings.filterwarnings("ignore", "StreamingHttpResponse must consume synchronous iterators")
 application = get_asgi_application()
