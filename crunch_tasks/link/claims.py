@@ -1,0 +1,132 @@
+"""Claims that survive a crash: each request is on the disk, and locked by its process, before it is sent.
+
+DIRECTORY/.state/claims/REQUEST_ID.json    its lock held: a live process works on it
+                                           its lock free: that process died; whoever finds it may go on with it
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import uuid
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from crunch_tasks.errors import Refused, WorkspaceError
+from crunch_tasks.link.client import ClaimRequest, CrunchClient
+from crunch_tasks.link.durable import STATE_FOLDER, make_folder, sync_folder
+from crunch_tasks.link.lease import Lease, boot_clock
+
+
+class HeldRequest:
+    """A claim request on the disk, its lock held by this process until `forget`, `leave` or the process's end."""
+
+    def __init__(self, path: Path, fd: int, request: ClaimRequest) -> None:
+        self.path = path
+        self.request = request
+        self._fd = fd
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.leave()
+
+    def send(self, client: CrunchClient) -> Lease | None:
+        """The lease that the server gives for it, the same one again after a crash; None when there is none.
+
+        A refused request is forgotten: Refused with code `claim_ended` says of a leftover that nothing is left to do.
+        When the server does not answer (ServerUnavailable) the request stays, for it may have been granted.
+        """
+        sent_at = boot_clock()
+        try:
+            claim = client.claim(self.request)
+        except Refused:
+            self.forget()
+            raise
+        if claim is None:
+            self.forget()
+            return None
+        return Lease(client, claim, sent_at=sent_at, held=self)
+
+    def forget(self) -> None:
+        """The claim has ended: remove its request."""
+        self.path.unlink(missing_ok=True)
+        self.leave()
+
+    def leave(self) -> None:
+        """Let go of the request's lock, so that a later command can go on with its claim."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class Claims:
+    """The claim requests of the clients that work in `directory`."""
+
+    def __init__(self, directory: Path) -> None:
+        self.folder = directory / STATE_FOLDER / "claims"
+
+    def new(
+        self, *, project: str = "", dataset: str = "", flow_run_id: str = "", flow_run_url: str = ""
+    ) -> HeldRequest:
+        """A request for any dataset, one of `project`, or `dataset` (slugs). Raises WorkspaceError."""
+        request = ClaimRequest(
+            request_id=str(uuid.uuid4()),
+            client=f"{socket.gethostname()}:{os.getpid()}",
+            project=project,
+            dataset=dataset,
+            flow_run_id=flow_run_id,
+            flow_run_url=flow_run_url,
+        )
+        make_folder(self.folder)
+        path = self.folder / f"{request.request_id}.json"
+        temporary = path.with_suffix(".new")
+        try:
+            fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            # The lock is on the file, not on its name: it is held when the name appears.
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.write(fd, json.dumps(request.to_wire()).encode())
+            os.fsync(fd)
+            temporary.replace(path)
+            sync_folder(self.folder)
+        except OSError as error:
+            raise WorkspaceError(f"{path} cannot be written: {error.strerror}. Choose another --directory.") from error
+        return HeldRequest(path, fd, request)
+
+    def leftovers(self) -> list[HeldRequest]:
+        """The requests of processes that are gone, oldest first, their locks now held by this one."""
+        found = []
+        for path in sorted(self.folder.glob("*.json"), key=_age):
+            held = _take(path)
+            if held is not None:
+                found.append(held)
+        return found
+
+
+def _age(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _take(path: Path) -> HeldRequest | None:
+    """The request at `path` with its lock; None when it is held by another process, just ended, or unreadable."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.stat(path).st_ino == os.fstat(fd).st_ino:  # noqa: PTH116
+            return HeldRequest(path, fd, ClaimRequest(**json.loads(os.read(fd, 65536))))
+    except (OSError, ValueError, TypeError):
+        pass
+    os.close(fd)
+    return None

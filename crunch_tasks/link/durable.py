@@ -1,0 +1,58 @@
+"""Files of the client's own state: whole or not there, and on the disk before anything relies on them."""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from pathlib import Path
+
+from crunch_tasks.errors import ServerError, WorkspaceError
+
+STATE_FOLDER = ".state"
+"""In the `--directory`: what the client remembers of its runs, beside the workspaces, out of the workflows' reach."""
+
+
+def run_folder(directory: Path, slug: str) -> Path:
+    """The state folder of the dataset `project:dataset`: DIRECTORY/.state/project/dataset.
+
+    Raises ServerError when the server gives a slug that is no slug, and so might lead elsewhere.
+    """
+    parts = slug.split(":")
+    if len(parts) != 2 or not all(re.fullmatch(r"[\w-]+", part) for part in parts):
+        raise ServerError(f"The server names a dataset {slug!r}, which is not of the form project:dataset.")
+    return directory / STATE_FOLDER / parts[0] / parts[1]
+
+
+def make_folder(folder: Path) -> Path:
+    """Raises WorkspaceError when the folder cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WorkspaceError(
+            f"The folder {folder} cannot be made: {error.strerror}. Choose another --directory."
+        ) from error
+    return folder
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Write a temporary file, sync, rename, sync the folder. Raises WorkspaceError."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise WorkspaceError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

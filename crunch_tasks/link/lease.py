@@ -1,0 +1,210 @@
+"""The lease on a dataset: renewed by a thread, its time counted on this machine from when it was asked for.
+
+A server that is away is not a lost lease: past its expiry the lease stays its holder's until someone else claims the
+dataset, and only the server's 409 says so. But nothing is written to the storage with too little lease left.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from crunch_tasks.contract import Claim
+from crunch_tasks.errors import (
+    Cancelled,
+    CrunchError,
+    LeaseLost,
+    Refused,
+    ServerError,
+    ServerUnavailable,
+    Unauthorized,
+    UsageError,
+)
+from crunch_tasks.link import backoff
+from crunch_tasks.link.client import CrunchClient
+
+LARGEST_SHARE = 0.9
+"""Of a lease, what one write's time-out may take: the rest is for the renewal's way here."""
+RELEASE_PATIENCE_S = 8.0
+"""How long a release may take: whoever is stopped by a batch system has seconds."""
+
+log = logging.getLogger("crunch.lease")
+
+
+def boot_clock() -> float:
+    """Seconds on a clock that nobody sets and that runs while the machine sleeps."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+class Held(Protocol):
+    """The claim's request on the disk (`claims.HeldRequest`)."""
+
+    def forget(self) -> None: ...
+    def leave(self) -> None: ...
+
+
+class Lease:
+    """The right to process one dataset; `with lease:` renews it in a thread of its own.
+
+    `sent_at` is the `boot_clock` from before the claim's request was sent.
+    """
+
+    def __init__(self, client: CrunchClient, claim: Claim, *, sent_at: float, held: Held | None = None) -> None:
+        self.client = client
+        self.claim = claim
+        self._held = held
+        self._ttl_s = claim.ttl_s
+        self._expires = sent_at + claim.ttl_s
+        self._progress: Mapping[str, Any] | None = None
+        self._ended: CrunchError | None = None
+        self._refused_token: Unauthorized | None = None
+        self._stop = threading.Event()
+        self._beat_wanted = threading.Event()
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name=f"lease of {claim.slug}", daemon=True)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Begin to renew."""
+        self._thread.start()
+
+    def remaining_s(self) -> float:
+        """Seconds of lease left, by this machine's clock; negative when it has expired."""
+        return self._expires - boot_clock()
+
+    def check(self) -> None:
+        """Raises LeaseLost when another claim has the dataset, Cancelled when a person ended the run.
+
+        Also Unauthorized, when the server has refused the token until the lease expired.
+        """
+        if self._ended is not None:
+            raise self._ended
+        if self._refused_token is not None and self.remaining_s() < 0:
+            raise self._refused_token
+
+    def may_write(self, timeout_s: float) -> None:
+        """Wait until at least `timeout_s` seconds of lease are left, so that a write of that time-out is covered.
+
+        Raises what `check` raises, ServerUnavailable when no renewal came within the client's patience, and UsageError
+        when even a fresh lease would not cover it.
+        """
+        if timeout_s > LARGEST_SHARE * self._ttl_s:
+            raise UsageError(
+                f"The lease of {self._ttl_s:g} s is too short for a transfer that may take {timeout_s:g} s. "
+                "Set a longer lease_seconds in the project."
+            )
+        deadline = time.monotonic() + max(self.client.patience_s, self.claim.heartbeat_s)
+        with self._changed:
+            while True:
+                self.check()
+                if self.remaining_s() >= timeout_s:
+                    return
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise ServerUnavailable(
+                        f"The server did not renew the lease on {self.claim.slug}, so nothing more can be written."
+                    )
+                self._beat_wanted.set()
+                # The clock may have jumped with a suspended machine, so look again now and then.
+                self._changed.wait(min(left, 1.0))
+
+    def progress(self, progress: Mapping[str, Any]) -> None:
+        """What the next renewal tells of the run, such as `{"done": 3, "total": 10}`."""
+        self._progress = dict(progress)
+
+    def renew(self) -> None:
+        """Ask for a renewal now, without waiting for it."""
+        self._beat_wanted.set()
+
+    def release(self, reason: str) -> bool:
+        """Give the dataset back unprocessed, no attempt charged. False when the server could not be told.
+
+        Then the claim's request stays on the disk, and the next command here goes on with the claim.
+        """
+        self._stop_thread()
+        try:
+            self.client.release(self.claim.claim, self.claim.fence, reason, patience_s=RELEASE_PATIENCE_S)
+        except Refused as error:
+            log.info("%s could not be released: %s", self.claim.slug, error)
+        except ServerError as error:
+            log.warning("%s is not released: %s", self.claim.slug, error)
+            self.stop()
+            return False
+        self.stop(ended=True)
+        return True
+
+    def stop(self, *, ended: bool = False) -> None:
+        """End the renewals. `ended` says that the claim is over too (completed, failed, released), for good."""
+        self._stop_thread()
+        if self._held is not None:
+            if ended or isinstance(self._ended, LeaseLost):
+                self._held.forget()
+            else:
+                self._held.leave()
+
+    def _stop_thread(self) -> None:
+        self._stop.set()
+        self._beat_wanted.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        failures = 0
+        # The claim itself was the first renewal, some time ago.
+        wait_s = max(0.0, self.claim.heartbeat_s - (self._ttl_s - self.remaining_s()))
+        while not self._stop.is_set():
+            if failures:
+                # Not to be cut short by a waiting `may_write`: it must not make this a busy loop.
+                self._stop.wait(wait_s)
+            else:
+                self._beat_wanted.wait(wait_s)
+            self._beat_wanted.clear()
+            if self._stop.is_set():
+                return
+            try:
+                self._beat()
+                failures, wait_s = 0, self.claim.heartbeat_s
+            except (LeaseLost, Cancelled) as error:
+                self._end(error)
+                return
+            except Exception as error:  # noqa: BLE001 - whatever it is, the lease must be asked for again
+                log.info("The lease on %s was not renewed: %s", self.claim.slug, error)
+                wait_s = min(self.claim.heartbeat_s, backoff.wait_s(failures, error, self.claim.heartbeat_s))
+                failures += 1
+
+    def _beat(self) -> None:
+        """One renewal. Raises LeaseLost, Cancelled, or whatever kept the server from answering."""
+        sent_at = boot_clock()
+        progress = self._progress
+        try:
+            answer = self.client.heartbeat(self.claim.claim, self.claim.fence, progress)
+        except Unauthorized as error:
+            self._refused_token = error
+            raise
+        except Refused as error:
+            raise LeaseLost(f"The lease on {self.claim.slug} was lost: {error} Nothing was published.") from error
+        with self._changed:
+            self._refused_token = None
+            self._ttl_s = float(answer["ttl_s"])
+            self._expires = max(self._expires, sent_at + self._ttl_s)
+            self._changed.notify_all()
+        if answer.get("cancel"):
+            who = answer["cancel"] if isinstance(answer["cancel"], str) else ""
+            raise Cancelled(f"Cancelled by {who}." if who else "Cancelled on the server.")
+
+    def _end(self, error: CrunchError) -> None:
+        with self._changed:
+            self._ended = error
+            self._changed.notify_all()
