@@ -124,6 +124,10 @@ class Lease:
         """What the next renewal tells of the run, such as `{"done": 3, "total": 10}`."""
         self._progress = dict(progress)
 
+    def cancel(self, reason: str) -> None:
+        """A person cancelled elsewhere than on the server: from now on `check` raises Cancelled with `reason`."""
+        self._end(Cancelled(reason))
+
     def renew(self) -> None:
         """Ask for a renewal now, without waiting for it."""
         self._beat_wanted.set()

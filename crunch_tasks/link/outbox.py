@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from crunch_tasks.contract import Claim, Stage, State, StatusEvent, cap_note
+from crunch_tasks.errors import WorkspaceError
 from crunch_tasks.link.durable import make_folder, write_durably
 
 
@@ -133,12 +134,15 @@ class Outbox:
         write_durably(folder / _name(recorded.event), json.dumps(body).encode())
 
     def _read(self, place: Place, name: str) -> Recorded | None:
+        path = self.folder / place / name
         try:
-            body = json.loads((self.folder / place / name).read_bytes())
+            body = json.loads(path.read_bytes())
             event = StatusEvent.from_wire(body["event"])
+            return Recorded(event, place, self.folder, bool(body["effective"]), str(body["reason"]))
         except FileNotFoundError:
             return None
-        return Recorded(event, place, self.folder, bool(body["effective"]), str(body["reason"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise WorkspaceError(f"The status in {path} cannot be read ({error}); restore or remove it.") from error
 
 
 def outboxes(directory: Path, state_folder: str) -> Iterator[Outbox]:

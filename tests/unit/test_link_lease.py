@@ -1,0 +1,246 @@
+"""Claims and leases: they survive crashes and outages, and end when the server or a person says so."""
+
+from __future__ import annotations
+
+import fcntl
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+
+from crunch_tasks.errors import (
+    Cancelled,
+    LeaseLost,
+    Refused,
+    ServerUnavailable,
+    Unauthorized,
+    UsageError,
+    WorkspaceError,
+)
+from crunch_tasks.link import backoff
+from crunch_tasks.link.claims import Claims
+from crunch_tasks.link.client import ClaimRequest
+from crunch_tasks.link.lease import Lease, boot_clock
+from crunch_tasks.testing import FakeServer
+
+PATIENCE_S = 20.0
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch):
+    monkeypatch.setattr(backoff, "FIRST_WAIT_S", 0.005)
+
+
+@pytest.fixture
+def server():
+    fake = FakeServer(lease_seconds=0.6)
+    fake.add_project("p")
+    fake.add_dataset("p", "d")
+    return fake
+
+
+class Gate:
+    """Lets a test wait for the server to be asked, and break the line while `open` is False."""
+
+    def __init__(self, server, path):
+        self.open = True
+        self.seen = threading.Semaphore(0)
+        self.path = path
+        server.before = self
+
+    def __call__(self, request):
+        if self.path in request.url.path:
+            self.seen.release()
+            if not self.open:
+                raise httpx.ConnectError("no route")
+
+    def wait(self, times=1):
+        for _ in range(times):
+            assert self.seen.acquire(timeout=PATIENCE_S)
+
+
+def until(condition):
+    for _ in range(2000):
+        if condition():
+            return
+        threading.Event().wait(0.01)
+    pytest.fail("this never came")
+
+
+def claimed(server, directory):
+    return Claims(directory).new(project="p").send(server.client(patience_s=PATIENCE_S))
+
+
+def rival_takes_over(server):
+    server.advance(10)
+    assert server.client("bobs-token").claim(ClaimRequest("rival")).slug == "p:d"
+
+
+def test_a_lease_is_renewed_while_the_run_goes_on(server, tmp_path):
+    gate = Gate(server, "heartbeat")
+    with claimed(server, tmp_path) as lease:
+        lease.progress({"done": 1, "total": 3})
+        gate.wait(4)
+        lease.check()
+        assert lease.remaining_s() > 0
+        assert server.datasets["p:d"]["progress"] == {"done": 1, "total": 3}
+
+
+def test_an_outage_longer_than_the_lease_loses_nothing(server, tmp_path):
+    gate = Gate(server, "heartbeat")
+    with claimed(server, tmp_path) as lease:
+        gate.open = False
+        until(lambda: lease.remaining_s() < 0)
+        lease.check()
+        gate.open = True
+        lease.may_write(0.3)
+        assert lease.remaining_s() > 0
+
+
+def test_a_lease_that_another_took_is_lost(server, tmp_path):
+    gate = Gate(server, "heartbeat")
+    lease = claimed(server, tmp_path)
+    gate.open = False
+    with lease:
+        rival_takes_over(server)
+        gate.open = True
+        with pytest.raises(LeaseLost, match="p:d"):
+            lease.may_write(0.3)
+            until(lease.check)
+    assert Claims(tmp_path).leftovers() == []
+
+
+def test_a_dataset_that_was_reset_is_lost(server, tmp_path):
+    with claimed(server, tmp_path) as lease:
+        server.client().reset("p:d")
+        with pytest.raises(LeaseLost):
+            until(lease.check)
+
+
+def test_a_cancel_says_who(server, tmp_path):
+    with claimed(server, tmp_path) as lease:
+        server.client("bobs-token").cancel(lease.claim.claim)
+        with pytest.raises(Cancelled, match=r"Cancelled by bob\."):
+            until(lease.check)
+
+
+def test_no_write_begins_without_enough_lease(server, tmp_path):
+    gate = Gate(server, "heartbeat")
+    client = server.client(patience_s=0.2)
+    with Claims(tmp_path).new().send(client) as lease:
+        gate.open = False
+        until(lambda: lease.remaining_s() < 0.3)
+        with pytest.raises(ServerUnavailable, match="p:d"):
+            lease.may_write(0.3)
+        with pytest.raises(UsageError, match="lease_seconds"):
+            lease.may_write(0.6)
+
+
+def test_a_revoked_token_is_told_when_the_lease_is_over(server, tmp_path):
+    with claimed(server, tmp_path) as lease:
+        server.tokens.clear()
+        lease.check()
+        with pytest.raises(Unauthorized):
+            until(lease.check)
+
+
+def test_time_counts_from_when_the_request_was_sent(server, tmp_path):
+    claim = server.client().claim(ClaimRequest("r"))
+    lease = Lease(server.client(), claim, sent_at=boot_clock() - 100)
+    assert lease.remaining_s() < -99
+
+
+def test_release_gives_the_dataset_back(server, tmp_path):
+    with claimed(server, tmp_path) as lease:
+        assert lease.release("SIGTERM")
+    assert server.datasets["p:d"]["state"] == "unprocessed"
+    assert server.datasets["p:d"]["attempt"] == 0
+    assert Claims(tmp_path).leftovers() == []
+
+
+def test_a_release_that_cannot_be_told_leaves_the_claim_to_the_next_command(server, tmp_path, monkeypatch):
+    monkeypatch.setattr("crunch_tasks.link.lease.RELEASE_PATIENCE_S", 0.05)
+    with claimed(server, tmp_path) as lease:
+        gate = Gate(server, "release")
+        gate.open = False
+        assert not lease.release("SIGTERM")
+    [left] = Claims(tmp_path).leftovers()
+    assert left.send(server.client()).claim.claim == lease.claim.claim
+
+
+# --- requests on the disk ---
+
+
+def test_the_request_is_on_the_disk_and_locked_before_it_is_sent(server, tmp_path):
+    seen = []
+
+    def before(request):
+        for path in (tmp_path / ".state" / "claims").iterdir():
+            with path.open("rb+") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    seen.append(path.suffix)
+
+    server.before = before
+    claimed(server, tmp_path).stop(ended=True)
+    assert seen == [".json"]
+
+
+def test_a_claim_whose_answer_was_lost_with_its_process_is_found_again(server, tmp_path):
+    def after(request):
+        raise httpx.ReadTimeout("killed here")
+
+    server.after = after
+    request = Claims(tmp_path).new(project="p")
+    with pytest.raises(ServerUnavailable):
+        request.send(server.client(patience_s=0))
+    assert Claims(tmp_path).leftovers() == []  # this process lives and holds it
+    request.leave()  # as the end of the process does
+
+    server.after = None
+    [left] = Claims(tmp_path).leftovers()
+    lease = left.send(server.client())
+    assert (lease.claim.slug, lease.claim.fence) == ("p:d", 1)
+    assert len(server.claims) == 1
+
+
+def test_a_leftover_whose_claim_has_ended_is_forgotten(server, tmp_path):
+    lease = claimed(server, tmp_path)
+    lease.stop()
+    server.client().reset("p:d")
+    [left] = Claims(tmp_path).leftovers()
+    with pytest.raises(Refused) as caught:
+        left.send(server.client())
+    assert caught.value.code == "claim_ended"
+    assert Claims(tmp_path).leftovers() == []
+
+
+def test_nothing_to_claim_leaves_nothing_behind(server, tmp_path):
+    server.datasets["p:d"]["locked"] = True
+    assert claimed(server, tmp_path) is None
+    assert list((tmp_path / ".state" / "claims").iterdir()) == []
+
+
+def test_only_one_process_takes_a_leftover(server, tmp_path):
+    Claims(tmp_path).new().leave()
+    first = Claims(tmp_path).leftovers()
+    assert (len(first), Claims(tmp_path).leftovers()) == (1, [])
+
+
+def test_a_torn_or_foreign_file_is_no_leftover(tmp_path):
+    folder = tmp_path / ".state" / "claims"
+    folder.mkdir(parents=True)
+    (folder / "a.json").write_bytes(b'{"reque')
+    (folder / "b.json").write_bytes(b"[]")
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    assert Claims(tmp_path).leftovers() == []
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_a_directory_that_cannot_be_written_is_told_before_the_server_is_asked(server, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(WorkspaceError, match="--directory"):
+        Claims(tmp_path / "file").new()
+    assert server.requests == []
