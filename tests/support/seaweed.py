@@ -43,7 +43,11 @@ def _free_ports(count: int) -> list[int]:
             port = probe.getsockname()[1]
             # The kernel hands out ports from about 32768 up; fold them to where the twin exists too.
             port = port - GRPC_OFFSET if port + GRPC_OFFSET > 65535 else port
-            if port not in ports and (port == probe.getsockname()[1] or _is_free(port)) and _is_free(port + GRPC_OFFSET):
+            if (
+                port not in ports
+                and (port == probe.getsockname()[1] or _is_free(port))
+                and _is_free(port + GRPC_OFFSET)
+            ):
                 ports.append(port)
     return ports
 
@@ -125,7 +129,9 @@ class SeaweedS3:
         """The same as a storage settings file."""
         options = self.storage(bucket, location)["OPTIONS"]
         lines = "\n".join(f'{key} = "{value}"' for key, value in options.items())
-        return f'[STORAGES.default]\nBACKEND = "storages.backends.s3.S3Storage"\n\n[STORAGES.default.OPTIONS]\n{lines}\n'
+        return (
+            f'[STORAGES.default]\nBACKEND = "storages.backends.s3.S3Storage"\n\n[STORAGES.default.OPTIONS]\n{lines}\n'
+        )
 
     def _store(self, bucket: str) -> S3Store:
         return S3Store(

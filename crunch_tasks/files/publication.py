@@ -1,0 +1,289 @@
+"""How a run's results become the dataset, or leave no trace: the plan, the staged files, the manifest, the promotion.
+
+    plan.json -> new files under their names, modified ones staged -> .crunch files -> manifest-FENCE.json
+    -> (the server accepts its SHA-256: the commit) -> promotion of the staged files to their names
+
+Until the commit a reader sees the inputs as they were; from the commit on it sees the result, promoted or not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from crunch_tasks.contract import (
+    CRUNCH_FOLDER,
+    DATASET_JSON,
+    DELETED,
+    LOGS,
+    PROJECT_JSON,
+    SETUP_MANIFEST,
+    UPLOAD_MANIFEST,
+    WORKFLOW_FILE,
+    attempt_folder,
+    published_manifest,
+)
+from crunch_tasks.errors import ObjectMissing, StorageError, TransferError
+from crunch_tasks.files import storage as storages
+from crunch_tasks.files import tree
+from crunch_tasks.files.checksums import hash_walked
+from crunch_tasks.files.manifest import AttemptPlan, Entry, Manifest, PublishedManifest, deleted_txt, diff
+from crunch_tasks.files.paths import SNAKEMAKE_FOLDER, name_problem, refuse_bad_names, safe_prefix
+from crunch_tasks.files.plan import (
+    Inputs,
+    ObjectInfo,
+    plan_fences,
+    plan_path,
+    resolve_inputs,
+    staged_path,
+    what_to_send,
+)
+from crunch_tasks.files.storage import Storage
+from crunch_tasks.files.transfer import Check, MayWrite, Progress, upload
+from crunch_tasks.files.tree import Walk
+from crunch_tasks.files.workspace import Workspace
+
+SNAKEMAKE_KEPT = ("metadata", "log")
+"""What travels of `.snakemake/`, to and from `.crunch/snakemake/`."""
+
+SNAKEMAKE_COPY = f"{CRUNCH_FOLDER}/snakemake"
+
+
+@dataclass(frozen=True)
+class Published:
+    """What `publish` did: the manifest's SHA-256 to commit with, data files sent, their bytes, and those in place."""
+
+    sha256: str
+    sent: int
+    bytes: int
+    present: int
+
+
+def listing_of(storage: Storage, prefix: str) -> dict[str, ObjectInfo]:
+    """Every object of a dataset by its path below the prefix, internal ones included."""
+    prefix = safe_prefix(prefix)
+    return {info.key.removeprefix(prefix): info for info in storage.list_objects(prefix)}
+
+
+def inputs(
+    storage: Storage,
+    prefix: str,
+    manifest_sha256: str = "",
+    manifest_fence: int = 0,
+    *,
+    check: Check = lambda: None,
+) -> Inputs:
+    """What a run of this dataset starts from; finishes a promotion that was left unfinished first.
+
+    `manifest_sha256` and `manifest_fence` are those of the last commit, "" when there was none. Raises NamesRefused
+    for names that cannot be kept, ObjectMissing or StorageError when the storage does not hold what was committed.
+    """
+    found = _resolve(storage, prefix, manifest_sha256, manifest_fence)
+    if found.unpromoted:
+        promote(storage, prefix, manifest_fence, manifest_sha256, check=check)
+        found = _resolve(storage, prefix, manifest_sha256, manifest_fence)
+    return found
+
+
+def read_published(storage: Storage, prefix: str, manifest_sha256: str = "", manifest_fence: int = 0) -> Inputs:
+    """A dataset's files as the last commit says, or as they lie there without one; changes nothing."""
+    return _resolve(storage, prefix, manifest_sha256, manifest_fence)
+
+
+def _resolve(storage: Storage, prefix: str, sha256: str, fence: int) -> Inputs:
+    listing = listing_of(storage, prefix)
+    committed = _committed(storage, prefix, sha256, fence) if sha256 else None
+    plans = [_read_plan(storage, prefix, found) for found in plan_fences(listing)]
+    resolved = resolve_inputs(listing, committed, [plan for plan in plans if plan is not None])
+    refuse_bad_names(resolved.files, folds=False)
+    return resolved
+
+
+def _committed(storage: Storage, prefix: str, sha256: str, fence: int) -> PublishedManifest:
+    key = safe_prefix(prefix) + published_manifest(fence)
+    data = storages.read(storage, key)
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256:
+        raise StorageError(f"{key!r} is not what was committed: its SHA-256 is {found}, the server says {sha256}")
+    return PublishedManifest.from_bytes(data)
+
+
+def _read_plan(storage: Storage, prefix: str, fence: int) -> AttemptPlan | None:
+    try:
+        return AttemptPlan.from_bytes(storages.read(storage, safe_prefix(prefix) + plan_path(fence)))
+    except ObjectMissing:
+        # Removed between the listing and here, by whoever committed that attempt.
+        return None
+
+
+def publish(
+    storage: Storage,
+    prefix: str,
+    workspace: Workspace,
+    *,
+    fence: int,
+    dataset_id: int,
+    setup: Manifest,
+    final: Manifest,
+    walk: Walk,
+    deleted_before: Iterable[str] = (),
+    may_write: MayWrite = lambda _: None,
+    check: Check = lambda: None,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> Published:
+    """Bring a run's results to the storage, up to but without the commit.
+
+    `setup` and `final` are the manifests before and after the workflow, `walk` the walk that `final` was made of,
+    `deleted_before` the `Inputs.deleted` that the run started from. Sends only what the storage does not hold right;
+    may be called again after any failure. The commit is the server accepting `Published.sha256`.
+    """
+    base = safe_prefix(prefix)
+    change = diff(setup, final)
+    listing = {
+        info.key.removeprefix(base): info for info in workspace.known.fill_in(listing_of(storage, prefix).values())
+    }
+
+    def write(path: str, data: bytes) -> None:
+        check()
+        may_write(storage.timeout_s)
+        storage.write(base + path, data)
+
+    if change.added or change.modified:
+        earlier = _read_plan(storage, prefix, fence) if plan_path(fence) in listing else None
+        plan = AttemptPlan(
+            fence,
+            dataset_id,
+            setup,
+            new=tuple(sorted({*change.added, *(earlier.new if earlier else ())})),
+            modified=tuple(sorted({*change.modified, *(earlier.modified if earlier else ())})),
+        )
+        if plan != earlier:
+            write(plan_path(fence), plan.to_bytes())
+    sends = what_to_send(change, final, listing, fence)
+    for target, source in sends.copy.items():
+        check()
+        may_write(storage.timeout_s)
+        storage.copy(base + source, base + target)
+    _verify_copies(storage, base, {target: listing[source] for target, source in sends.copy.items()}, check)
+    targets = {path: base + target for path, target in sends.send.items()}
+    report = upload(storage, targets, workspace, walk, final, may_write=may_write, check=check, progress=progress)
+    for path, data in _documents(workspace, setup, final, change.deleted).items():
+        write(path, data)
+    _send_internal(storage, base, workspace, listing, may_write, check)
+    gone = {path for path in (*deleted_before, *change.deleted) if path not in final}
+    manifest = PublishedManifest(fence, dataset_id, final, change.modified, tuple(sorted(gone)))
+    write(published_manifest(fence), manifest.to_bytes())
+    storage.flush()
+    return Published(manifest.sha256, report.moved, report.bytes, len(sends.present) + len(sends.copy))
+
+
+def _documents(workspace: Workspace, setup: Manifest, final: Manifest, deleted: Iterable[str]) -> dict[str, bytes]:
+    """The files of `.crunch/` that the storage gets, from the trusted copies where there are any."""
+    documents = {
+        SETUP_MANIFEST: setup.checksums_json(),
+        UPLOAD_MANIFEST: final.checksums_json(),
+        DELETED: deleted_txt(deleted),
+    }
+    for path in (DATASET_JSON, PROJECT_JSON, *WORKFLOW_FILE.values()):
+        data = workspace.read(path)
+        if data is not None:
+            documents[path] = data
+    return documents
+
+
+def _send_internal(
+    storage: Storage,
+    base: str,
+    workspace: Workspace,
+    listing: Mapping[str, ObjectInfo],
+    may_write: MayWrite,
+    check: Check,
+) -> None:
+    """Send the logs, and of `.snakemake/` what another machine can go on from; only what changed."""
+    kept = {LOGS: LOGS} | {f"{SNAKEMAKE_FOLDER}/{name}": f"{SNAKEMAKE_COPY}/{name}" for name in SNAKEMAKE_KEPT}
+    for folder, target in kept.items():
+        _send_folder(storage, base, workspace, folder, target, listing, may_write, check)
+
+
+def _send_folder(
+    storage: Storage,
+    base: str,
+    workspace: Workspace,
+    folder: str,
+    target: str,
+    listing: Mapping[str, ObjectInfo],
+    may_write: MayWrite,
+    check: Check,
+) -> None:
+    walked = tree.walk(workspace.root, below=folder)
+    # A link that Snakemake or a workflow made in there would carry other files along.
+    files = {path: file for path, file in walked.files.items() if file.target is None and not name_problem(path)}
+    entries = {
+        path: Entry(hash_walked(workspace.root, path, file, workspace.hashes, check), file.size, file.mtime_ns)
+        for path, file in files.items()
+    }
+    sends = {}
+    for path, entry in entries.items():
+        there = listing.get(target + path.removeprefix(folder))
+        if there is None or (there.size, there.md5) != (entry.size, entry.md5):
+            sends[path] = base + target + path.removeprefix(folder)
+    upload(storage, sends, workspace, Walk(files), entries, may_write=may_write, check=check)
+
+
+def promote(storage: Storage, prefix: str, fence: int, manifest_sha256: str, *, check: Check = lambda: None) -> int:
+    """Give the modified files of a committed attempt their own names; returns how many still had to be.
+
+    May be called by anyone, any number of times. Staged bytes go only when those under the name are verified.
+    """
+    base = safe_prefix(prefix)
+    manifest = _committed(storage, prefix, manifest_sha256, fence)
+    staged_folder = base + staged_path(fence, "")
+    staged = {info.key.removeprefix(staged_folder): info for info in storage.list_objects(staged_folder)}
+    todo = [path for path in manifest.modified if path in staged]
+    for path in todo:
+        check()
+        try:
+            storage.copy(staged_folder + path, base + path)
+        except ObjectMissing:
+            # Someone else is promoting too and has just finished this one.
+            continue
+    wanted = {path: replace(staged[path], md5=manifest.files[path].md5) for path in todo}
+    _verify_copies(storage, base, wanted, check)
+    storage.flush()
+    for path in staged:
+        check()
+        storage.delete(staged_folder + path)
+    storage.delete(base + plan_path(fence))
+    return len(todo)
+
+
+def _verify_copies(storage: Storage, base: str, wanted: Mapping[str, ObjectInfo], check: Check) -> None:
+    """Raises TransferError unless each path below `base` holds the bytes that `wanted` describes."""
+    for path, expected in wanted.items():
+        check()
+        there = storage.stat(base + path)
+        if there is None:
+            raise ObjectMissing(f"{base + path!r} was copied and is not there")
+        md5 = expected.md5 if there.etag == expected.etag else there.md5
+        if md5 != expected.md5:
+            digest = hashlib.md5(usedforsecurity=False)
+            for block in storage.iter_bytes(base + path):
+                digest.update(block)
+            md5 = digest.hexdigest()
+        if (there.size, md5) != (expected.size, expected.md5):
+            raise TransferError(f"{base + path!r} was copied wrong: its MD5 is {md5}, expected {expected.md5}")
+
+
+def save_logs(
+    storage: Storage,
+    prefix: str,
+    workspace: Workspace,
+    fence: int,
+    *,
+    may_write: MayWrite = lambda _: None,
+    check: Check = lambda: None,
+) -> None:
+    """Keep a failed run's logs in the storage, under its attempt; its data stays unpublished."""
+    target = f"{attempt_folder(fence)}/logs"
+    _send_folder(storage, safe_prefix(prefix), workspace, LOGS, target, {}, may_write, check)

@@ -1,0 +1,246 @@
+"""A workspace's files: walk them, read them, put them in place, remove them, and never follow a link while doing so.
+
+A workflow may leave anything behind, such as a link from `results` to `/etc`. So every path is opened folder by
+folder with O_NOFOLLOW, starting from the workspace's root, and only regular files are ever opened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+
+from crunch_tasks.errors import WorkspaceError
+from crunch_tasks.files.paths import INTERNAL_FOLDERS
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# O_NONBLOCK: a FIFO that took a file's place must not hang its reader.
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class FileStat:
+    """One walked file: size in bytes, times in nanoseconds. `target` is the path that a link leads to, else None."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+    target: str | None = None
+
+    @classmethod
+    def of(cls, status: os.stat_result, target: str | None = None) -> FileStat:
+        return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, target)
+
+
+@dataclass(frozen=True)
+class Walk:
+    """The dataset's files in a workspace by relative path, and what is there but no file of it, a sentence each."""
+
+    files: Mapping[str, FileStat]
+    refused: tuple[str, ...] = ()
+
+
+def walk(root: Path, *, below: str = "", internal: bool = False) -> Walk:
+    """The regular files of the tree, without Crunch's and Snakemake's own folders unless `internal`.
+
+    A link to a regular file inside the tree counts as that file. Other links, FIFOs, sockets and devices are reported
+    in `refused`, never opened. `below` walks one folder of the tree only. Raises WorkspaceError for a folder that
+    cannot be read.
+    """
+    files: dict[str, FileStat] = {}
+    refused: list[str] = []
+    real_root = Path(os.path.realpath(root))
+    folders = [below]
+    while folders:
+        folder = folders.pop()
+        for entry in _scan(root, folder):
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            if not internal and not folder and entry.name in INTERNAL_FOLDERS:
+                continue
+            status = entry.stat(follow_symlinks=False)
+            if stat.S_ISDIR(status.st_mode):
+                folders.append(path)
+            elif stat.S_ISREG(status.st_mode):
+                files[path] = FileStat.of(status)
+            elif stat.S_ISLNK(status.st_mode):
+                linked = _follow(real_root, path)
+                if isinstance(linked, str):
+                    refused.append(f"{path!r}: {linked}")
+                else:
+                    files[path] = linked
+            else:
+                refused.append(f"{path!r}: {_kind(status.st_mode)}, which Crunch never opens")
+    return Walk({path: files[path] for path in sorted(files)}, tuple(sorted(refused)))
+
+
+def _scan(root: Path, folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(root / folder) as entries:
+            return list(entries)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise WorkspaceError(f"The folder {folder or '.'!r} of {root} cannot be read: {error.strerror}") from error
+
+
+def _follow(real_root: Path, path: str) -> FileStat | str:
+    """What the link at `path` leads to, or why that cannot travel."""
+    try:
+        target = Path(os.path.realpath(real_root / path, strict=True))
+        status = target.lstat()
+    except FileNotFoundError:
+        return "a link to nothing"
+    except OSError as error:
+        return f"a link that cannot be followed ({error.strerror})"
+    if not target.is_relative_to(real_root):
+        return "a link that leads out of the workspace; its target does not travel"
+    if not stat.S_ISREG(status.st_mode):
+        return f"a link to {_kind(status.st_mode)}; only links to files travel"
+    return FileStat.of(status, target.relative_to(real_root).as_posix())
+
+
+def _kind(mode: int) -> str:
+    kinds = (
+        (stat.S_ISDIR, "a folder"),
+        (stat.S_ISFIFO, "a FIFO"),
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISCHR, "a device"),
+        (stat.S_ISBLK, "a device"),
+    )
+    return next((name for test, name in kinds if test(mode)), "no regular file")
+
+
+@contextlib.contextmanager
+def _parent(root: Path, path: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
+    """An open folder and a name in it for `path`, without following links; `make` clears the way and makes folders."""
+    *folders, name = path.split("/")
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for folder in folders:
+            if make:
+                _make_folder(descriptor, folder)
+            deeper = os.open(folder, _FOLDER, dir_fd=descriptor)
+            os.close(descriptor)
+            descriptor = deeper
+        yield descriptor, name
+    finally:
+        os.close(descriptor)
+
+
+def _make_folder(parent: int, name: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+            return
+        os.unlink(name, dir_fd=parent)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(name, dir_fd=parent)
+
+
+def open_file(root: Path, path: str, walked: FileStat) -> FileIO:
+    """Open a walked file for reading. Raises WorkspaceError when it is not that file any more, or cannot be read."""
+    try:
+        with _parent(root, walked.target or path) as (folder, name):
+            descriptor = os.open(name, _READ, dir_fd=folder)
+    except OSError as error:
+        raise WorkspaceError(
+            f"{path!r} in {root} cannot be read ({error.strerror}): it changed, or its permissions are wrong"
+        ) from error
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or FileStat.of(status, walked.target) != walked:
+        os.close(descriptor)
+        raise WorkspaceError(f"{path!r} in {root} changed while Crunch was reading the workspace")
+    return FileIO(descriptor, "rb")
+
+
+def place(root: Path, partial: Path, path: str) -> FileStat:
+    """Move the finished file `partial` (on the same file system) to its name, replacing what is in its way."""
+    with _parent(root, path, make=True) as (folder, name):
+        try:
+            os.rename(partial, name, dst_dir_fd=folder)
+        except IsADirectoryError:
+            shutil.rmtree(name, dir_fd=folder)
+            os.rename(partial, name, dst_dir_fd=folder)
+        return FileStat.of(os.stat(name, dir_fd=folder, follow_symlinks=False))
+
+
+def set_mtime(root: Path, path: str, mtime_ns: int) -> FileStat:
+    """Give a regular file a modification time; returns what it is then."""
+    with _parent(root, path) as (folder, name):
+        os.utime(name, ns=(mtime_ns, mtime_ns), dir_fd=folder, follow_symlinks=False)
+        return FileStat.of(os.stat(name, dir_fd=folder, follow_symlinks=False))
+
+
+def write_file(root: Path, path: str, data: bytes) -> None:
+    """Write `path` durably: temporary file, fsync, rename, fsync of the folder. Raises OSError."""
+    with _parent(root, path, make=True) as (folder, name):
+        temporary = f".{secrets.token_hex(8)}.crunch-tmp"
+        descriptor = os.open(temporary, _CREATE, 0o666, dir_fd=folder)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary, dir_fd=folder)
+            raise
+        os.fsync(folder)
+
+
+def read_file(root: Path, path: str) -> bytes | None:
+    """The bytes of the regular file at `path`, or None when there is none, or a link or something else instead."""
+    try:
+        with _parent(root, path) as (folder, name):
+            descriptor = os.open(name, _READ, dir_fd=folder)
+    except OSError:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read() if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else None
+
+
+def remove_all_but(root: Path, keep: Collection[str]) -> list[str]:
+    """Remove everything in the tree but the paths in `keep` and the internal folders; returns what was removed.
+
+    Folders and links count as one each. Nothing outside the tree is touched.
+    """
+    kept = set(keep)
+    kept_folders = {path[:end] for path in kept for end in range(len(path)) if path[end] == "/"}
+    removed: list[str] = []
+    folders = [""]
+    while folders:
+        folder = folders.pop()
+        for entry in _scan(root, folder):
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            if not folder and entry.name in INTERNAL_FOLDERS:
+                continue
+            is_folder = entry.is_dir(follow_symlinks=False)
+            if is_folder and path in kept_folders:
+                folders.append(path)
+            elif is_folder:
+                shutil.rmtree(root / path)
+                removed.append(path)
+            elif path not in kept:
+                (root / path).unlink()
+                removed.append(path)
+    return sorted(removed)
+
+
+def sync(root: Path) -> None:
+    """Return when everything written to the file system of `root` survives a power cut."""
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+        if syncfs is None or syncfs(descriptor) != 0:
+            os.sync()
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,169 @@
+"""A run's place on this machine: the workspace that the workflow sees, and the state folder beside it that it does not.
+
+`DIRECTORY/PROJECT/DATASET` is the workspace, `DIRECTORY/.state/PROJECT/DATASET` the state folder with the lock, what
+the workspace is bound to, hashes, partial downloads and trusted copies of what `.crunch/` holds. Whatever a workflow
+does to its own folder, these stay.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Collection, Iterator
+from functools import cached_property
+from pathlib import Path
+
+from crunch_tasks.errors import WorkspaceError
+from crunch_tasks.files import tree
+from crunch_tasks.files.checksums import HashCache
+from crunch_tasks.files.known import KnownObjects
+from crunch_tasks.files.paths import name_problem
+from crunch_tasks.files.tree import Walk
+
+STATE = ".state"
+_TRUSTED = "trusted"
+_BINDING = "workspace.json"
+
+
+def durable_write(path: Path, data: bytes) -> None:
+    """Write a file so that after a crash it is the old or the new one as a whole. Raises WorkspaceError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tree.write_file(path.parent, path.name, data)
+    except OSError as error:
+        raise WorkspaceError(f"{path} cannot be written: {error.strerror}") from error
+
+
+class Workspace:
+    """The two folders of one dataset below a directory."""
+
+    def __init__(self, directory: Path, slug: str) -> None:
+        """`slug` is the dataset's, such as `project:dataset`. Raises WorkspaceError when it cannot be a path."""
+        parts = slug.split(":")
+        problem = name_problem("/".join(parts))
+        if problem or any("/" in part for part in parts) or parts[0] == STATE:
+            raise WorkspaceError(f"The dataset's slug {slug!r} cannot be a folder: {problem or 'it has a slash'}")
+        self.slug = slug
+        self.directory = Path(directory).absolute()
+        self.root = self.directory.joinpath(*parts)
+        self.state = self.directory.joinpath(STATE, *parts)
+
+    def make(self) -> None:
+        """Make both folders. Raises WorkspaceError when that, or writing in them, is not possible."""
+        try:
+            self.partial.mkdir(parents=True, exist_ok=True)
+            self.root.mkdir(parents=True, exist_ok=True)
+            for folder in (self.root, self.state):
+                with tempfile.TemporaryFile(dir=folder):
+                    pass
+        except OSError as error:
+            raise WorkspaceError(
+                f"The workspace {self.root} cannot be written ({error.strerror}): {error.filename}. "
+                "Choose another --directory."
+            ) from error
+
+    @property
+    def partial(self) -> Path:
+        """Where downloads are until they are complete; on the workspace's file system, as they move by rename."""
+        return self.state / "partial"
+
+    @cached_property
+    def hashes(self) -> HashCache:
+        return HashCache(self.state / "hashes.json")
+
+    @cached_property
+    def known(self) -> KnownObjects:
+        return KnownObjects(self.state / "known.jsonl")
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the workspace for this process; the kernel lets go when the process ends, however it ends.
+
+        Raises WorkspaceError, naming the holder, when another one has it.
+        """
+        self.make()
+        path = self.state / "lock"
+        with path.open("a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                file.seek(0)
+                holder = file.read().strip() or "another process"
+                raise WorkspaceError(
+                    f"The workspace {self.root} is in use by {holder}. Wait for it, or choose another --directory."
+                ) from error
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            file.flush()
+            yield
+
+    def bind(self, site: str, dataset_id: int, base_path: str) -> None:
+        """Note what this workspace is for. Raises WorkspaceError when it was made for something else."""
+        wanted = {"site": site, "dataset": dataset_id, "base_path": base_path}
+        path = self.state / _BINDING
+        try:
+            bound = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            durable_write(path, json.dumps(wanted, indent=2).encode())
+            return
+        except (OSError, ValueError) as error:
+            raise WorkspaceError(f"{path} cannot be read ({error}); remove {self.state} and {self.root}") from error
+        if bound != wanted:
+            differs = ", ".join(
+                f"{name} {bound.get(name)!r}, not {wanted[name]!r}"
+                for name in wanted
+                if bound.get(name) != wanted[name]
+            )
+            raise WorkspaceError(
+                f"The workspace {self.root} belongs to another dataset ({differs}). "
+                "Choose another --directory, or remove that folder and its state in " + str(self.state)
+            )
+
+    @cached_property
+    def folds(self) -> bool:
+        """Whether this file system takes names for one that differ only in case or Unicode form."""
+        with tempfile.TemporaryDirectory(dir=self.state) as folder:
+            (Path(folder) / "caf\u00e9").touch()
+            return (Path(folder) / "CAF\u00e9").exists() or (Path(folder) / "cafe\u0301").exists()
+
+    def walk(self) -> Walk:
+        """The dataset's files here, and what is here but no file of it."""
+        return tree.walk(self.root)
+
+    def remove_leftovers(self, keep: Collection[str]) -> list[str]:
+        """Remove all but the files in `keep` and the internal folders: a script starts from its inputs alone."""
+        try:
+            return tree.remove_all_but(self.root, keep)
+        except OSError as error:
+            raise WorkspaceError(f"What an earlier run left in {self.root} cannot be removed: {error}") from error
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write one of Crunch's own files (`.crunch/...`) and a trusted copy that the workflow cannot reach."""
+        durable_write(self.state / _TRUSTED / path, data)
+        try:
+            tree.write_file(self.root, path, data)
+        except OSError as error:
+            raise WorkspaceError(f"{path} in {self.root} cannot be written: {error.strerror}") from error
+
+    def read(self, path: str) -> bytes | None:
+        """The trusted copy of one of Crunch's own files, or None when it was never written."""
+        return tree.read_file(self.state, f"{_TRUSTED}/{path}")
+
+    def tampered(self) -> list[str]:
+        """Crunch's own files that are not as `write` left them, for the run to say so; sorted."""
+        trusted = tree.walk(self.state / _TRUSTED, internal=True).files
+        return [path for path in trusted if tree.read_file(self.root, path) != self.read(path)]
+
+    def remove_files(self) -> None:
+        """Remove the workspace itself; the state folder stays, as it may hold what the server was not told yet."""
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self.root)
+        shutil.rmtree(self.partial, ignore_errors=True)
+
+    def free_bytes(self) -> int:
+        return shutil.disk_usage(self.state).free
