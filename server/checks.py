@@ -9,6 +9,8 @@ from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import connections
+from drf_spectacular.openapi import AutoSchema
+from rest_framework.settings import api_settings
 
 LOOPBACK = {"localhost", "127.0.0.1", "[::1]", "testserver"}
 
@@ -18,6 +20,16 @@ def check_apps(**_: Any) -> Iterable[CheckMessage]:
     missing = [name for name in ("rest_framework", "rest_framework.authtoken") if not apps.is_installed(name)]
     if missing:
         yield Error(f"The app needs {' and '.join(missing)}.", hint="Add them to INSTALLED_APPS.", id="crunch.E001")
+
+
+@register(Tags.compatibility)
+def check_schema(**_: Any) -> Iterable[CheckMessage]:
+    if not issubclass(api_settings.DEFAULT_SCHEMA_CLASS, AutoSchema):
+        yield Warning(
+            "The API's OpenAPI document cannot be made.",
+            hint='Set REST_FRAMEWORK = {"DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema"}.',
+            id="crunch.W004",
+        )
 
 
 @register(Tags.database)

@@ -50,21 +50,32 @@ class DegreesField(serializers.DecimalField):
         return super().validate_precision(value)
 
 
-def _text() -> serializers.Field[Any, Any, Any, Any]:
-    return serializers.CharField(max_length=VALUE_LENGTH, allow_blank=True, trim_whitespace=False)
+AnyField = serializers.Field[Any, Any, Any, Any]
 
 
-def _integer() -> serializers.Field[Any, Any, Any, Any]:
-    return serializers.IntegerField(min_value=-INT64, max_value=INT64 - 1)
+def _text(**kwargs: Any) -> AnyField:
+    return serializers.CharField(max_length=VALUE_LENGTH, allow_blank=True, trim_whitespace=False, **kwargs)
 
 
-def _filesize() -> serializers.Field[Any, Any, Any, Any]:
-    return serializers.IntegerField(min_value=0, max_value=INT64 - 1, help_text="bytes")
+def _integer(**kwargs: Any) -> AnyField:
+    return serializers.IntegerField(min_value=-INT64, max_value=INT64 - 1, **kwargs)
 
 
-def _url() -> serializers.Field[Any, Any, Any, Any]:
+def _filesize(**kwargs: Any) -> AnyField:
+    return serializers.IntegerField(min_value=0, max_value=INT64 - 1, help_text="bytes", **kwargs)
+
+
+def _url(**kwargs: Any) -> AnyField:
     # Other schemes (javascript:, data:) would be live when the page shows the value as a link.
-    return serializers.CharField(max_length=VALUE_LENGTH, validators=[URLValidator(schemes=URL_SCHEMES)])
+    return serializers.CharField(max_length=VALUE_LENGTH, validators=[URLValidator(schemes=URL_SCHEMES)], **kwargs)
+
+
+def _latitude(**kwargs: Any) -> AnyField:
+    return DegreesField(90, **kwargs)
+
+
+def _longitude(**kwargs: Any) -> AnyField:
+    return DegreesField(180, **kwargs)
 
 
 @dataclass(frozen=True)
@@ -72,13 +83,15 @@ class Kind:
     """`columns`: the field on the wire -> the column of `server.models.Attribute`; `fields`: how each is checked."""
 
     columns: Mapping[str, str]
-    fields: Mapping[str, Callable[[], serializers.Field[Any, Any, Any, Any]]]
+    fields: Mapping[str, Callable[..., AnyField]]
 
-    def field(self, name: str) -> serializers.Field[Any, Any, Any, Any]:
-        return self.fields[name]()
+    def field(self, name: str) -> AnyField:
+        """A new serializer field for the value's part `name`."""
+        column = self.columns[name]
+        return self.fields[name]() if column == name else self.fields[name](source=column)
 
 
-def _single(column: str, field: Callable[[], serializers.Field[Any, Any, Any, Any]]) -> Kind:
+def _single(column: str, field: Callable[..., AnyField]) -> Kind:
     return Kind({"value": column}, {"value": field})
 
 
@@ -93,6 +106,9 @@ KINDS: Mapping[str, Kind] = {
     "url": _single("text", _url),
     "lat-long": Kind(
         {"latitude": "latitude", "longitude": "longitude"},
-        {"latitude": lambda: DegreesField(90), "longitude": lambda: DegreesField(180)},
+        {"latitude": _latitude, "longitude": _longitude},
     ),
 }
+
+COLUMNS = sorted({column for kind in KINDS.values() for column in kind.columns.values()})
+"""The columns of all kinds together."""

@@ -26,3 +26,8 @@ def visible_projects(user: Person) -> QuerySet[Project]:
 def may_edit(user: Person) -> bool:
     """Whether `user` may change anything: the catalogue, a hold, a reset, a cancel."""
     return user.is_authenticated
+
+
+def may_see_machines(user: Person) -> bool:
+    """Whether `user` may see who ran a dataset, and on which machine."""
+    return user.is_authenticated

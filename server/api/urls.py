@@ -2,7 +2,31 @@
 
 from __future__ import annotations
 
-from django.urls import URLPattern
+from django.urls import path, re_path
+from drf_spectacular.views import SpectacularAPIView
+from rest_framework.routers import SimpleRouter
+
+from server.api import attributes, catalogue, claims, statuses
+from server.api.base import NothingHere
 
 app_name = "api"
-urlpatterns: list[URLPattern] = []
+
+router = SimpleRouter()
+router.register("projects", catalogue.ProjectViews, basename="project")
+router.register("datasets", catalogue.DatasetViews, basename="dataset")
+router.register("items", catalogue.ItemViews, basename="item")
+for kind, views in attributes.VIEWS.items():
+    router.register(f"attributes/{kind}", views, basename=f"attribute-{kind}")
+
+urlpatterns = [
+    path("next/", claims.NextView.as_view(), name="next"),
+    path("projects/<str:slug>/next/", claims.NextView.as_view(), name="project-next"),
+    path("claims/", claims.ClaimsView.as_view(), name="claims"),
+    path("claims/<int:pk>/heartbeat/", claims.HeartbeatView.as_view(), name="claim-heartbeat"),
+    path("claims/<int:pk>/release/", claims.ReleaseView.as_view(), name="claim-release"),
+    path("claims/<int:pk>/cancel/", claims.CancelView.as_view(), name="claim-cancel"),
+    path("statuses/", statuses.StatusesView.as_view(), name="statuses"),
+    path("schema/", SpectacularAPIView.as_view(), name="schema"),
+    *router.urls,
+    re_path(r"^.*/$", NothingHere.as_view(), name="nothing-here"),
+]

@@ -51,6 +51,8 @@ class Attribute(models.Model):
         kind = kinds.KINDS.get(self.kind)
         if kind is None:
             return
+        for column in set(kinds.COLUMNS) - set(kind.columns.values()):
+            setattr(self, column, None)
         for field, column in kind.columns.items():
             try:
                 setattr(self, column, kind.field(field).run_validation(getattr(self, column)))

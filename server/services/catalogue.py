@@ -8,11 +8,13 @@ from typing import Any, TypeVar
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, connection, transaction
 from django.db.models import Q
+from django.utils import timezone
 from django.utils.text import slugify
 
 from server.models import Dataset, Item, Project
 from server.models.datasets import BASE_PATH_LENGTH
 from server.models.items import SLUG_LENGTH
+from server.services import life
 
 SLUG_PART_BYTES = 100
 """A name's share of a slug; short enough for a folder's name, and for a few levels of the tree."""
@@ -40,9 +42,17 @@ def create_dataset(project: Project, base_file_path: str = "", **values: Any) ->
     with transaction.atomic():
         # Of two paths set at once, the second sees the first.
         Project.objects.select_for_update(of=("self",)).get(pk=project.pk)
-        path = base_file_path or _free_path(project, f"{project.slug}/{slug_part(values['name'])}")
-        check_base_path(project, path)
-        return _create(Dataset(parent=project, project=project, base_file_path=path, **values))
+        return _create(Dataset(parent=project, base_file_path=base_file_path, **values))
+
+
+def prepare(node: Item) -> None:
+    """Give a new node its slug, and a dataset its project and path. Raises ValidationError as `create_...` do."""
+    if isinstance(node, Dataset):
+        node.project = Project.objects.get(pk=node.parent_id)
+    node.slug = _free_slug(node)
+    if isinstance(node, Dataset):
+        node.base_file_path = node.base_file_path or _free_path(node.project, "/".join(node.slug.split(":")))
+        check_base_path(node.project, node.base_file_path)
 
 
 def set_base_path(dataset: Dataset, path: str) -> None:
@@ -50,6 +60,8 @@ def set_base_path(dataset: Dataset, path: str) -> None:
     with transaction.atomic():
         Project.objects.select_for_update(of=("self",)).get(pk=dataset.project_id)
         check_base_path(dataset.project, path, dataset)
+        if life.lease_is_live(life.locked_row(dataset.pk), timezone.now()):
+            raise ValidationError({"base_file_path": "The dataset is being processed. Wait, or cancel the run first."})
         Dataset.objects.filter(pk=dataset.pk).update(base_file_path=path)
         dataset.base_file_path = path
 
@@ -75,7 +87,19 @@ def check_base_path(project: Project, path: str, dataset: Dataset | None = None)
 
 
 def _create(node: Node) -> Node:
-    """Give the new node its slug and save it."""
+    prepare(node)
+    try:
+        with transaction.atomic():
+            node.save(force_insert=True)
+    except IntegrityError:
+        # Somebody made it between the look and the save.
+        if Item.objects.filter(slug=node.slug).exists():
+            raise _taken(node.slug) from None
+        raise
+    return node
+
+
+def _free_slug(node: Item) -> str:
     part = slug_part(node.name)
     if not part:
         raise ValidationError({"name": "The name needs a letter or a digit, to make its address from."})
@@ -83,19 +107,13 @@ def _create(node: Node) -> Node:
     part = part[: SLUG_LENGTH - len(prefix)]
     if not part:
         raise ValidationError({"parent": "The tree is too deep here for another address. Choose a parent higher up."})
-    node.slug = prefix + part
-    taken = ValidationError({"name": f"There is {node.slug!r} already. Choose another name."})
-    if Item.objects.filter(slug=node.slug).exists():
-        raise taken
-    try:
-        with transaction.atomic():
-            node.save(force_insert=True)
-    except IntegrityError:
-        # Somebody made it between the look and the save.
-        if Item.objects.filter(slug=node.slug).exists():
-            raise taken from None
-        raise
-    return node
+    if Item.objects.filter(slug=prefix + part).exists():
+        raise _taken(prefix + part)
+    return prefix + part
+
+
+def _taken(slug: str) -> ValidationError:
+    return ValidationError({"name": f"There is {slug!r} already. Choose another name."})
 
 
 def _path_problem(project: Project, path: str) -> str:

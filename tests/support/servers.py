@@ -1,4 +1,4 @@
-"""Real Crunch servers and a real PostgreSQL for tests, on free loopback ports, each with its own folder and database."""
+"""Real Crunch servers and a real PostgreSQL for tests, on free loopback ports, each with a folder and database."""
 
 from __future__ import annotations
 

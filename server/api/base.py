@@ -1,0 +1,126 @@
+"""What all of the API's views share: who may call, what bodies are read, and how problems are answered.
+
+Set here and not in the site's REST_FRAMEWORK setting, so that the app behaves alike in any Django site.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from io import BytesIO
+from typing import IO, Any
+
+from django.conf import settings
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
+from django.core.exceptions import ValidationError as ModelValidationError
+from django.http import Http404
+from drf_spectacular.utils import extend_schema
+from rest_framework import exceptions, parsers, renderers, serializers, status
+from rest_framework.authentication import SessionAuthentication, TokenAuthentication
+from rest_framework.pagination import PageNumberPagination
+from rest_framework.permissions import IsAuthenticated
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView, exception_handler
+
+from crunch_tasks.contract import PAGE_SIZE
+from crunch_tasks.errors import Refused
+
+
+class TooLarge(exceptions.APIException):
+    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+    default_code = "too_large"
+
+    def __init__(self) -> None:
+        super().__init__(f"The request is too large: at most {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes.")
+
+
+def _limited(stream: IO[Any]) -> BytesIO:
+    limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    body = stream.read() if limit is None else stream.read(limit + 1)
+    if limit is not None and len(body) > limit:
+        raise TooLarge
+    return BytesIO(body)
+
+
+class JSONParser(parsers.JSONParser):
+    """JSON of bounded size; what nests too deeply is the sender's error."""
+
+    def parse(
+        self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
+    ) -> Any:
+        try:
+            return super().parse(_limited(stream), media_type, parser_context)
+        except RecursionError:
+            raise exceptions.ParseError("The JSON is nested too deeply.") from None
+
+
+class FormParser(parsers.FormParser):
+    """A form of bounded size."""
+
+    def parse(
+        self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
+    ) -> Any:
+        return super().parse(_limited(stream), media_type, parser_context)
+
+
+class Pages(PageNumberPagination):
+    page_size = PAGE_SIZE
+
+
+def answer_problem(error: Exception, context: dict[str, Any]) -> Response | None:
+    """Every problem as JSON: `{"detail": sentence, "code": word}`, or the fields that are wrong.
+
+    The answer to a GET has `detail` alone: by that, published clients know that it is an error.
+    """
+    response = exception_handler(_as_api_exception(error), context)
+    if response is None or not isinstance(response.data, dict) or set(response.data) != {"detail"}:
+        return response
+    request = context.get("request")
+    if request is None or request.method not in ("GET", "HEAD"):
+        response.data["code"] = error.code if isinstance(error, Refused) else response.data["detail"].code
+    return response
+
+
+def _as_api_exception(error: Exception) -> Exception:
+    if isinstance(error, Refused):
+        refusal = exceptions.APIException(str(error), error.code)
+        refusal.status_code = error.status
+        return refusal
+    if isinstance(error, ModelValidationError):
+        return serializers.ValidationError(serializers.as_serializer_error(error))
+    if isinstance(error, RequestDataTooBig):
+        return TooLarge()
+    if isinstance(error, SuspiciousOperation):
+        return exceptions.ParseError("The request cannot be read.")
+    return error
+
+
+class API(APIView):
+    """The base of all views of the API."""
+
+    # The token comes first: its scheme makes the answer to a stranger a 401.
+    authentication_classes = [TokenAuthentication, SessionAuthentication]
+    permission_classes = [IsAuthenticated]
+    parser_classes = [JSONParser, FormParser, parsers.MultiPartParser]
+    renderer_classes = [renderers.JSONRenderer]
+    throttle_classes: list[Any] = []
+    pagination_class = Pages
+
+    def get_exception_handler(self) -> Callable[[Exception, dict[str, Any]], Response | None]:
+        return answer_problem
+
+
+@extend_schema(exclude=True)
+class NothingHere(API):
+    """The answer to an address of the API that does not exist."""
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        raise Http404
+
+
+class ProblemSerializer(serializers.Serializer[Any]):
+    """A problem, in a sentence a person can act on, and a word for programs."""
+
+    detail = serializers.CharField()
+    code = serializers.CharField(required=False)

@@ -1,0 +1,168 @@
+"""Projects, datasets and items on the wire."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from drf_spectacular.utils import extend_schema, extend_schema_field, inline_serializer
+from rest_framework import exceptions, serializers, viewsets
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from server.api.base import API
+from server.api.fields import RawTextField
+from server.kinds import ExplicitBooleanField
+from server.models import Dataset, Item, Project
+from server.models.datasets import BASE_PATH_LENGTH
+from server.models.items import descendants
+from server.services import catalogue, datasets
+
+
+class AttributeValueShape(serializers.Serializer[Any]):
+    """`{key, value}`, or `{key, latitude, longitude}`."""
+
+    key = serializers.CharField()
+    value = serializers.JSONField(required=False)
+    latitude = serializers.CharField(required=False)
+    longitude = serializers.CharField(required=False)
+
+
+@extend_schema_field(AttributeValueShape(many=True))
+class AttributeValuesField(serializers.Field[Any, Any, Any, Any]):
+    """All attributes of an item."""
+
+    def __init__(self) -> None:
+        super().__init__(read_only=True)
+
+    def to_representation(self, value: Any) -> list[dict[str, Any]]:
+        return [{"key": attribute.key, **_on_the_wire(attribute.values)} for attribute in value.all()]
+
+
+def _on_the_wire(values: dict[str, Any]) -> dict[str, Any]:
+    """Degrees are text, as they always were: a float would not keep their last places."""
+    return {part: str(value) if isinstance(value, Decimal) else value for part, value in values.items()}
+
+
+class NodeSerializer(serializers.ModelSerializer[Any]):
+    """What the tree's nodes have in common. A node stays where it was made: its slug says where that is."""
+
+    details = RawTextField()
+
+    def update(self, instance: Any, validated_data: dict[str, Any]) -> Any:
+        if validated_data.pop("parent", instance.parent) != instance.parent:
+            raise serializers.ValidationError({"parent": "It cannot be moved: its address names its parent."})
+        return super().update(instance, validated_data)
+
+
+class ProjectSerializer(NodeSerializer):
+    workflow = RawTextField()
+
+    class Meta:
+        model = Project
+        fields = [
+            *("id", "name", "slug", "description", "details", "workflow", "workflow_type"),
+            *("lease_seconds", "max_attempts", "workflow_timeout_s", "visibility"),
+        ]
+
+    def create(self, validated_data: dict[str, Any]) -> Project:
+        return catalogue.create_project(**validated_data)
+
+
+class ItemSerializer(NodeSerializer):
+    parent = serializers.SlugRelatedField(slug_field="slug", queryset=Item.objects.all())
+    attributes = AttributeValuesField()
+
+    class Meta:
+        model = Item
+        fields = ["id", "name", "slug", "parent", "description", "details", "attributes"]
+
+    def create(self, validated_data: dict[str, Any]) -> Item:
+        return catalogue.create_item(**validated_data)
+
+
+class DatasetSerializer(NodeSerializer):
+    parent = serializers.SlugRelatedField(slug_field="slug", queryset=Project.objects.all())
+    attributes = AttributeValuesField()
+    items = serializers.SerializerMethodField()
+    base_file_path = serializers.CharField(
+        required=False, allow_blank=True, max_length=BASE_PATH_LENGTH, trim_whitespace=False
+    )
+    locked = ExplicitBooleanField(required=False)
+
+    class Meta:
+        model = Dataset
+        fields = [
+            *("id", "name", "slug", "parent", "description", "details", "attributes", "items", "base_file_path"),
+            *("state", "locked", "attempt", "priority", "manifest_sha256", "manifest_fence"),
+        ]
+        read_only_fields = ["state", "attempt", "manifest_sha256", "manifest_fence"]
+
+    @extend_schema_field(ItemSerializer(many=True))
+    def get_items(self, dataset: Dataset) -> list[dict[str, Any]]:
+        tree = self.context.get("tree")
+        return self._below(dataset, descendants([dataset]) if tree is None else tree)
+
+    def _below(self, item: Item, tree: dict[int, list[Item]]) -> list[dict[str, Any]]:
+        found = tree.get(item.pk, [])
+        return [{**ItemSerializer(child).data, "items": self._below(child, tree)} for child in found]
+
+    def create(self, validated_data: dict[str, Any]) -> Dataset:
+        return catalogue.create_dataset(validated_data.pop("parent"), **validated_data)
+
+    def update(self, instance: Dataset, validated_data: dict[str, Any]) -> Dataset:
+        if parent := validated_data.pop("parent", None):
+            validated_data["parent"] = parent.item_ptr
+        path = validated_data.pop("base_file_path", "") or instance.base_file_path
+        if path != instance.base_file_path:
+            catalogue.set_base_path(instance, path)
+        updated: Dataset = super().update(instance, validated_data)
+        return updated
+
+
+class NodeViews(API, viewsets.ModelViewSet[Any]):
+    lookup_field = "slug"
+    lookup_value_regex = "[^/]+"
+
+    def get_object(self) -> Any:
+        if "\x00" in self.kwargs["slug"]:
+            raise exceptions.NotFound
+        return super().get_object()
+
+
+class ProjectViews(NodeViews):
+    queryset = Project.objects.order_by("pk")
+    serializer_class = ProjectSerializer
+
+    @extend_schema(request=None, responses=inline_serializer("Reset", {"reset": serializers.IntegerField()}))
+    @action(detail=True, methods=["post"], url_path="reset-failed")
+    def reset_failed(self, _request: Request, **_: Any) -> Response:
+        """Make all failed datasets of the project unprocessed again."""
+        return Response({"reset": datasets.reset_failed(self.get_object())})
+
+
+class DatasetViews(NodeViews):
+    queryset = Dataset.objects.select_related("parent", "project").prefetch_related("attributes").order_by("pk")
+    serializer_class = DatasetSerializer
+    tree: dict[int, list[Item]] | None = None
+
+    def paginate_queryset(self, queryset: Any) -> Any:
+        page = super().paginate_queryset(queryset)
+        self.tree = descendants(page or [])
+        return page
+
+    def get_serializer_context(self) -> dict[str, Any]:
+        return {**super().get_serializer_context(), "tree": self.tree}
+
+    @extend_schema(request=None, responses=DatasetSerializer)
+    @action(detail=True, methods=["post"])
+    def reset(self, _request: Request, **_: Any) -> Response:
+        """Make the dataset unprocessed again. Its history stays; a run that is going on has lost it."""
+        datasets.reset(self.get_object().pk)
+        return Response(self.get_serializer(self.get_object()).data)
+
+
+class ItemViews(NodeViews):
+    queryset = Item.objects.select_related("parent").prefetch_related("attributes").order_by("pk")
+    serializer_class = ItemSerializer

@@ -1,0 +1,165 @@
+"""Claims on the wire: claim, heartbeat, release, cancel, and the read-only question what comes next."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import serializers, status
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from crunch_tasks import contract
+from crunch_tasks.errors import Refused
+from server.api.base import API, ProblemSerializer
+from server.api.catalogue import DatasetSerializer, ProjectSerializer
+from server.api.fields import CappedTextField, OptionalTextField, ProgressField, WebAddressField
+from server.models import Claim, Dataset, Installation
+from server.models.items import SLUG_LENGTH
+from server.services import claims, queue
+
+PROBLEM = OpenApiResponse(ProblemSerializer)
+
+
+class ClaimRequestSerializer(serializers.Serializer[Any]):
+    project = OptionalTextField(max_length=SLUG_LENGTH)
+    dataset = OptionalTextField(max_length=SLUG_LENGTH)
+    request_id = serializers.CharField(max_length=100)
+    client = CappedTextField(cap=255)
+    flow_run_id = CappedTextField(cap=64)
+    flow_run_url = WebAddressField()
+
+
+class ClaimAnswerSerializer(serializers.Serializer[Any]):
+    claim = serializers.IntegerField()
+    fence = serializers.IntegerField()
+    ttl_s = serializers.FloatField(help_text="How long the lease lasts from when the request was sent.")
+    heartbeat_s = serializers.FloatField(help_text="How often to renew it.")
+    site = serializers.UUIDField()
+    dataset = DatasetSerializer()
+    project = ProjectSerializer()
+    workflow = serializers.CharField(help_text="The project's workflow, byte for byte.")
+    workflow_type = serializers.ChoiceField([word.value for word in contract.WorkflowType])
+    workflow_sha256 = serializers.CharField()
+
+
+class FenceSerializer(serializers.Serializer[Any]):
+    fence = serializers.IntegerField(min_value=0, max_value=2**63 - 1)
+
+
+class HeartbeatSerializer(FenceSerializer):
+    progress = ProgressField(required=False, allow_null=True, default=None)
+
+
+class ReleaseSerializer(FenceSerializer):
+    reason = CappedTextField(cap=1023)
+
+
+class HeartbeatAnswerSerializer(serializers.Serializer[Any]):
+    ttl_s = serializers.FloatField()
+    cancel = serializers.BooleanField(help_text="A person wants the run to end.")
+
+
+class ReleaseAnswerSerializer(serializers.Serializer[Any]):
+    released = serializers.BooleanField()
+
+
+class CancelAnswerSerializer(serializers.ModelSerializer[Claim]):
+    claim = serializers.IntegerField(source="pk")
+    cancelled_by = serializers.SlugRelatedField[Any](slug_field="username", read_only=True)
+
+    class Meta:
+        model = Claim
+        fields = ["claim", "cancelled_by", "cancelled_at", "ended", "end_reason"]
+
+
+class NextSerializer(serializers.Serializer[Any]):
+    project = serializers.CharField(allow_blank=True)
+    dataset = serializers.CharField(allow_blank=True)
+
+
+def answer(claim: Claim) -> contract.Claim:
+    """What the client of the claim is told."""
+    dataset = Dataset.objects.select_related("project", "parent").get(pk=claim.dataset_id)
+    project = dataset.project
+    ttl_s = float(project.lease_seconds)
+    return contract.Claim(
+        claim=claim.pk,
+        fence=claim.fence,
+        ttl_s=ttl_s,
+        heartbeat_s=contract.heartbeat_seconds(ttl_s),
+        site=Installation.site_id(),
+        dataset=dict(DatasetSerializer(dataset).data),
+        project=dict(ProjectSerializer(project).data),
+        workflow=project.workflow,
+        workflow_type=contract.WorkflowType(project.workflow_type),
+        workflow_sha256=hashlib.sha256(project.workflow.encode()).hexdigest(),
+    )
+
+
+class ClaimsView(API):
+    @extend_schema(
+        request=ClaimRequestSerializer,
+        responses={
+            200: OpenApiResponse(ClaimAnswerSerializer, "The same request_id again: the same claim."),
+            201: ClaimAnswerSerializer,
+            204: OpenApiResponse(description="Nothing can be claimed."),
+            **dict.fromkeys((400, 401, 404, 409), PROBLEM),
+        },
+    )
+    def post(self, request: Request) -> Response:
+        """Claim the next dataset, of one project or of any, or one that is named."""
+        asked = ClaimRequestSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        found = claims.claim(request.user, claims.ClaimRequest(**asked.validated_data))
+        if found is None:
+            return Response(status=status.HTTP_204_NO_CONTENT)
+        claim, new = found
+        return Response(answer(claim).to_wire(), status=status.HTTP_201_CREATED if new else status.HTTP_200_OK)
+
+
+class HeartbeatView(API):
+    @extend_schema(
+        request=HeartbeatSerializer,
+        responses={200: HeartbeatAnswerSerializer, **dict.fromkeys((400, 401, 403, 404, 409), PROBLEM)},
+    )
+    def post(self, request: Request, pk: int) -> Response:
+        """Renew the lease, also an expired one that nobody took, and tell the progress. 409: the lease is lost."""
+        sent = HeartbeatSerializer(data=request.data)
+        sent.is_valid(raise_exception=True)
+        ttl_s, cancel = claims.heartbeat(request.user, pk, **sent.validated_data)
+        return Response({"ttl_s": ttl_s, "cancel": cancel})
+
+
+class ReleaseView(API):
+    @extend_schema(
+        request=ReleaseSerializer,
+        responses={200: ReleaseAnswerSerializer, **dict.fromkeys((400, 401, 403, 404, 409), PROBLEM)},
+    )
+    def post(self, request: Request, pk: int) -> Response:
+        """Give the dataset back unprocessed, no attempt charged."""
+        sent = ReleaseSerializer(data=request.data)
+        sent.is_valid(raise_exception=True)
+        claims.release(request.user, pk, **sent.validated_data)
+        return Response({"released": True})
+
+
+class CancelView(API):
+    @extend_schema(request=None, responses={200: CancelAnswerSerializer, **dict.fromkeys((401, 404, 409), PROBLEM)})
+    def post(self, request: Request, pk: int) -> Response:
+        """Ask for the run's end; its client learns of it with the next heartbeat."""
+        return Response(CancelAnswerSerializer(claims.cancel(request.user, pk)).data)
+
+
+class NextView(API):
+    @extend_schema(responses={200: NextSerializer, **dict.fromkeys((401, 404), PROBLEM)})
+    def get(self, _request: Request, slug: str = "") -> Response:
+        """The dataset that the next claim would take; both are "" when there is none."""
+        if "\x00" in slug:
+            raise Refused("There is no such project.", 404, "not_found")
+        dataset = queue.peek(slug)
+        found = (
+            {"project": dataset.project.slug, "dataset": dataset.slug} if dataset else {"project": "", "dataset": ""}
+        )
+        return Response(found)

@@ -1,0 +1,73 @@
+"""Fields: lenient where a strict one would lose a client's report, strict where bytes or addresses matter."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.core.validators import URLValidator
+from rest_framework import serializers
+
+from crunch_tasks.contract import cap_note
+
+PROGRESS_BYTES = 4096
+
+
+class RawTextField(serializers.CharField):
+    """Text that is kept byte for byte, line ends and blanks at its ends included."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"required": False, "allow_blank": True, "trim_whitespace": False, **kwargs})
+
+
+class OptionalTextField(serializers.CharField):
+    """Text that may be left out, empty or null, which are all the empty string."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"required": False, "allow_blank": True, "allow_null": True, "default": "", **kwargs})
+
+    def run_validation(self, data: Any = serializers.empty) -> Any:
+        return super().run_validation(data) or ""
+
+
+class NoteField(OptionalTextField):
+    """A note of any length and content, cleaned and capped: a report of failure must not be refused for its text."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(trim_whitespace=False, **kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        return cap_note(super().to_internal_value(data))
+
+
+class CappedTextField(OptionalTextField):
+    """A label that is cut to `cap` characters, for the same reason."""
+
+    def __init__(self, cap: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.cap = cap
+
+    def to_internal_value(self, data: Any) -> str:
+        return cap_note(super().to_internal_value(data))[: self.cap]
+
+
+class WebAddressField(OptionalTextField):
+    """An http(s) address, or nothing: it is shown as a link."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=1023, **kwargs)
+        self.validators.append(URLValidator(schemes=("http", "https")))
+
+
+class ProgressField(serializers.DictField):
+    """A small JSON object that both databases can keep."""
+
+    def to_internal_value(self, data: Any) -> dict[Any, Any]:
+        found = super().to_internal_value(data)
+        try:
+            text = json.dumps(found, allow_nan=False, ensure_ascii=False).encode()
+        except (ValueError, RecursionError):
+            raise serializers.ValidationError("Progress may only have JSON values.") from None
+        if len(text) > PROGRESS_BYTES or b"\\u0000" in text:
+            raise serializers.ValidationError(f"Progress is at most {PROGRESS_BYTES} bytes, without NUL.")
+        return found

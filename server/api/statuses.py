@@ -1,0 +1,108 @@
+"""Statuses on the wire: list, create."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import QuerySet
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework import generics, serializers, status
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from crunch_tasks.contract import DIAGNOSTICS, Stage, State
+from server.api.base import API, ProblemSerializer
+from server.api.fields import CappedTextField, NoteField, OptionalTextField, WebAddressField
+from server.models import Status
+from server.models.statuses import DIAGNOSTIC_LENGTH
+from server.services import statuses
+
+INT64 = 2**63 - 1
+
+
+class StatusSerializer(serializers.ModelSerializer[Status]):
+    class Meta:
+        model = Status
+        fields = [
+            *("id", "dataset", "site_user", "stage", "state", "note", *DIAGNOSTICS),
+            *("claim", "fence", "event_id", "flow_run_id", "manifest_sha256", "effective", "refusal", "created"),
+        ]
+        read_only_fields = fields
+
+
+class SizeField(serializers.IntegerField):
+    def __init__(self) -> None:
+        super().__init__(required=False, allow_null=True, min_value=-INT64, max_value=INT64)
+
+
+class StatusEventSerializer(serializers.Serializer[Any]):
+    """What a client posts. With a claim, its fence and an event_id are needed too."""
+
+    dataset = serializers.IntegerField(min_value=1, max_value=INT64)
+    stage = serializers.ChoiceField([(word.value, word.name) for word in Stage])
+    state = serializers.ChoiceField([(word.value, word.name) for word in State])
+    note = NoteField()
+    claim = serializers.IntegerField(required=False, allow_null=True, min_value=1, max_value=INT64)
+    fence = serializers.IntegerField(required=False, allow_null=True, min_value=0, max_value=INT64)
+    event_id = OptionalTextField(max_length=100)
+    flow_run_id = CappedTextField(cap=64)
+    flow_run_url = WebAddressField()
+    manifest_sha256 = OptionalTextField(max_length=64)
+
+    def get_fields(self) -> dict[str, Any]:
+        told: dict[str, Any] = {
+            name: CappedTextField(cap=DIAGNOSTIC_LENGTH) if kind is str else SizeField()
+            for name, kind in DIAGNOSTICS.items()
+        }
+        return {**super().get_fields(), **told}
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if attrs.get("claim") is not None:
+            for name in ("fence", "event_id"):
+                if attrs.get(name) in (None, ""):
+                    raise serializers.ValidationError({name: "A status of a claim needs it."})
+        return attrs
+
+    def event(self) -> statuses.Event:
+        """The posted event; after `is_valid`."""
+        values = dict(self.validated_data)
+        diagnostics = {name: values.pop(name) for name in DIAGNOSTICS if name in values}
+        stage, state = Stage(values.pop("stage")), State(values.pop("state"))
+        return statuses.Event(**values, stage=stage, state=state, diagnostics=diagnostics)
+
+
+class StatusesView(API, generics.ListAPIView[Status]):
+    serializer_class = StatusSerializer
+    queryset = Status.objects.order_by("pk")
+
+    def get_queryset(self) -> QuerySet[Status]:
+        rows = super().get_queryset()
+        if (dataset := self.request.query_params.get("dataset")) is None:
+            return rows
+        if not (dataset.isascii() and dataset.isdigit() and int(dataset) <= INT64):
+            raise serializers.ValidationError({"dataset": "A dataset's number is needed."})
+        return rows.filter(dataset=int(dataset))
+
+    @extend_schema(parameters=[OpenApiParameter("dataset", int, description="Only those of this dataset.")])
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """All statuses, oldest first."""
+        return super().get(request, *args, **kwargs)
+
+    @extend_schema(
+        request=StatusEventSerializer,
+        responses={
+            200: OpenApiResponse(StatusSerializer, "The same event again: its first outcome."),
+            201: StatusSerializer,
+            409: OpenApiResponse(ProblemSerializer, "The lease is lost; the status is kept as history."),
+            **dict.fromkeys((400, 401, 403, 404, 422), OpenApiResponse(ProblemSerializer)),
+        },
+    )
+    def post(self, request: Request) -> Response:
+        """Report that a stage of a dataset's run reached a state. `effective` tells whether it changed anything."""
+        sent = StatusEventSerializer(data=request.data)
+        sent.is_valid(raise_exception=True)
+        kept, new = statuses.record(request.user, sent.event())
+        if kept.refusal in statuses.LOST:
+            problem = {"detail": f"The lease is lost: {kept.get_refusal_display()}.", "code": kept.refusal}
+            return Response(problem, status=status.HTTP_409_CONFLICT)
+        return Response(StatusSerializer(kept).data, status=status.HTTP_201_CREATED if new else status.HTTP_200_OK)
