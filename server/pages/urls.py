@@ -1,7 +1,24 @@
-"""Where the pages are."""
+"""Where the pages are. The addresses of projects, datasets and items are django-crunch's."""
 
 from __future__ import annotations
 
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from server.pages import account, actions, datasets, downloads, items, projects
+
+PROJECT = "projects/<str:project>/"
+DATASET = f"{PROJECT}datasets/<str:dataset>"
+
+urlpatterns = [
+    path("", projects.ProjectList.as_view(), name="projects"),
+    path(PROJECT, projects.ProjectPage.as_view(), name="project"),
+    path(f"{PROJECT}reset-failed", actions.ResetFailed.as_view(), name="reset-failed"),
+    path(DATASET, datasets.DatasetPage.as_view(), name="dataset"),
+    path(f"{DATASET}/cancel", actions.Cancel.as_view(), name="cancel"),
+    path(f"{DATASET}/reset", actions.Reset.as_view(), name="reset"),
+    path(f"{DATASET}/hold", actions.Hold.as_view(), name="hold"),
+    path(f"{DATASET}/let-go", actions.LetGo.as_view(), name="let-go"),
+    path(f"{DATASET}/files/<path:path>", downloads.Download.as_view(), name="file"),
+    path("items/<str:item>/", items.ItemPage.as_view(), name="item"),
+    path("account/", account.Account.as_view(), name="account"),
+]

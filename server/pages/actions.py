@@ -1,0 +1,89 @@
+"""What the buttons do: each is a POST that asks the services, says how it went, and goes back to the page."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.contrib import messages
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect
+from django.views.generic import View
+
+from crunch_tasks.errors import Refused
+from server import permissions
+from server.models import Dataset
+from server.pages import find
+from server.pages.datasets import may_cancel, may_reset
+from server.services import claims
+from server.services import datasets as services
+
+
+class DatasetAction(View):
+    """Finds the dataset, checks the right to change it, and tells the visitor the outcome."""
+
+    http_method_names: ClassVar[list[str]] = ["post"]
+
+    def post(self, request: HttpRequest, project: str, dataset: str) -> HttpResponseRedirect:
+        found = find.dataset(request, project, dataset)
+        user = editor(request)
+        try:
+            messages.success(request, self.act(user, found))
+        except Refused as error:
+            messages.error(request, str(error))
+        return redirect("crunch:dataset", project, dataset)
+
+    def act(self, _user: User, dataset: Dataset) -> str:
+        """Do it and say what was done. Raises Refused when it cannot be."""
+        raise NotImplementedError
+
+
+class Cancel(DatasetAction):
+    def act(self, user: User, dataset: Dataset) -> str:
+        if not may_cancel(dataset) or dataset.claim_id is None:
+            raise Refused("There is no run to cancel (any more).", 409)
+        claim = claims.cancel(user, dataset.claim_id)
+        if claim.ended is not None:
+            return "The run is cancelled. Its client had not been heard of for too long."
+        return "The run's client is told to stop with its next heartbeat."
+
+
+class Reset(DatasetAction):
+    def act(self, _user: User, dataset: Dataset) -> str:
+        if not may_reset(dataset):
+            raise Refused("Only a completed or failed dataset is reset. Cancel its run first.", 409)
+        services.reset(dataset.pk)
+        return "The dataset is unprocessed again. Its history stays."
+
+
+class Hold(DatasetAction):
+    def act(self, _user: User, dataset: Dataset) -> str:
+        services.set_hold(dataset.pk, True)
+        return "The dataset is held: nobody claims it until it is let go."
+
+
+class LetGo(DatasetAction):
+    def act(self, _user: User, dataset: Dataset) -> str:
+        services.set_hold(dataset.pk, False)
+        return "The dataset is let go."
+
+
+class ResetFailed(View):
+    """Resets all failed datasets of a project."""
+
+    http_method_names: ClassVar[list[str]] = ["post"]
+
+    def post(self, request: HttpRequest, project: str) -> HttpResponse:
+        found = find.project(request, project)
+        editor(request)
+        count = services.reset_failed(found)
+        messages.success(request, f"{count} failed dataset{'s are' if count != 1 else ' is'} unprocessed again.")
+        return redirect("crunch:project", project)
+
+
+def editor(request: HttpRequest) -> User:
+    """The visitor, who may change things. Raises PermissionDenied (403) when they may not."""
+    if not request.user.is_authenticated or not permissions.may_edit(request.user):
+        raise PermissionDenied
+    return request.user

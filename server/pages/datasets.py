@@ -1,0 +1,71 @@
+"""A dataset's page: its state, its run's stages, attributes, items, files, and the whole status history."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.paginator import Paginator
+from django.views.generic import TemplateView
+
+from crunch_tasks.contract import DatasetState
+from server import permissions
+from server.models import Dataset, Item
+from server.pages import files, find
+from server.pages.looks import attempt_number, progress, timeline
+from server.pages.paging import FILE_ROWS, HISTORY_ROWS
+from server.pages.projects import ITEMS_SHOWN
+
+RUN_STATUSES = 24
+"""Statuses that are looked at for the last run; a run has at most six, and a few when a stage is done again."""
+
+LIVE = "crunch-live"
+"""What the page's script sends when it asks for what changed; it needs no files, which may be slow to list."""
+
+
+class DatasetPage(TemplateView):
+    template_name = "server/dataset.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        dataset = find.dataset(self.request, kwargs.pop("project"), kwargs.pop("dataset"))
+        history = dataset.statuses.select_related("site_user", "claim").order_by("-id")
+        latest = dataset.statuses.filter(effective=True).order_by("-fence", "-id").defer("note")[:RUN_STATUSES]
+        live = self.request.headers.get("X-Requested-With") == LIVE
+        return super().get_context_data(
+            project=dataset.project,
+            dataset=dataset,
+            attempt=attempt_number(dataset, dataset.project.max_attempts),
+            stages=timeline(dataset, latest),
+            progress=progress(dataset.progress),
+            history=Paginator(history, HISTORY_ROWS).get_page(self.request.GET.get("page")),
+            attributes=dataset.attributes.all(),
+            items=Item.objects.filter(parent=dataset).prefetch_related("attributes")[:ITEMS_SHOWN],
+            files=None if live else self._files(dataset),
+            buttons=buttons(dataset) if permissions.may_edit(self.request.user) else [],
+            sees_machines=permissions.may_see_machines(self.request.user),
+            **kwargs,
+        )
+
+    def _files(self, dataset: Dataset) -> files.Listing:
+        return files.listing(dataset).page(self.request.GET.get("files"), FILE_ROWS)
+
+
+def buttons(dataset: Dataset) -> list[tuple[str, str]]:
+    """What a person may do with the dataset now: the name of each action's address, and its label."""
+    found = []
+    if may_cancel(dataset):
+        found.append(("cancel", "Cancel run"))
+    if may_reset(dataset):
+        found.append(("reset", "Reset"))
+    found.append(("let-go", "Let go") if dataset.locked else ("hold", "Hold"))
+    return found
+
+
+def may_cancel(dataset: Dataset) -> bool:
+    claim = dataset.claim
+    return dataset.state == DatasetState.RUNNING.value and claim is not None and claim.cancelled_at is None
+
+
+def may_reset(dataset: Dataset) -> bool:
+    """Also a run without a claim, which an old client started: nobody could be told to cancel it."""
+    ended = dataset.state in (DatasetState.COMPLETED.value, DatasetState.FAILED.value)
+    return ended or (dataset.state == DatasetState.RUNNING.value and dataset.claim_id is None)

@@ -1,0 +1,74 @@
+"""Finding what an address names, for this visitor: what they may not see is not there (404)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.db.models import Count
+from django.http import Http404, HttpRequest
+from django.shortcuts import get_object_or_404
+
+from server import permissions
+from server.models import Dataset, Item, Project
+from server.pages.looks import Counts
+
+MAX_DEPTH = 50
+"""How far up the tree an item looks for its project; slugs run out of letters long before."""
+
+
+def project(request: HttpRequest, slug: str) -> Project:
+    return get_object_or_404(permissions.visible_projects(request.user), slug=slug)
+
+
+def dataset(request: HttpRequest, project_slug: str, slug: str) -> Dataset:
+    """The dataset with its project, claim and holder."""
+    rows = Dataset.objects.select_related("project", "lease_owner", "claim__cancelled_by")
+    visible = permissions.visible_projects(request.user).filter(slug=project_slug)
+    return get_object_or_404(rows, slug=slug, project__in=visible)
+
+
+@dataclass(frozen=True)
+class Place:
+    """An item in its tree: `above` are the plain items over it, the outermost first."""
+
+    item: Item
+    above: list[Item]
+    dataset: Dataset | None
+    project: Project | None
+
+
+def item(request: HttpRequest, slug: str) -> Place:
+    """A plain item. One that belongs to no project is for those who are signed in."""
+    rows = Item.objects.select_related("as_dataset__project", "as_project")
+    found = get_object_or_404(rows, slug=slug)
+    above: list[Item] = []
+    current: Item | None = found
+    for _ in range(MAX_DEPTH):
+        if current is None:
+            break
+        owner, project = getattr(current, "as_dataset", None), getattr(current, "as_project", None)
+        if owner is not None or project is not None:
+            return _checked(request, Place(found, above[::-1], owner, project or owner.project))
+        if current is not found:
+            above.append(current)
+        current = rows.filter(pk=current.parent_id).first()
+    return _checked(request, Place(found, above[::-1], None, None))
+
+
+def _checked(request: HttpRequest, place: Place) -> Place:
+    if place.project is None:
+        visible = request.user.is_authenticated
+    else:
+        visible = permissions.visible_projects(request.user).filter(pk=place.project.pk).exists()
+    if not visible:
+        raise Http404
+    return place
+
+
+def counts(projects: list[Project]) -> dict[int, Counts]:
+    """The state counts of each project, in one query."""
+    found: dict[int, dict[str, int]] = {project.pk: {} for project in projects}
+    rows = Dataset.objects.filter(project__in=found).order_by().values_list("project", "state").annotate(Count("pk"))
+    for pk, state, count in rows:
+        found[pk][state] = count
+    return {pk: Counts(by_state) for pk, by_state in found.items()}

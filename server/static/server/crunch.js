@@ -1,0 +1,55 @@
+// Keeps an open page fresh: times in words, and the parts marked data-part fetched again every data-live seconds.
+"use strict";
+
+const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60]];
+const words = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
+
+function tellTimes(root) {
+  for (const time of root.querySelectorAll("time[datetime]")) {
+    const seconds = (new Date(time.dateTime) - Date.now()) / 1000;
+    if (Math.abs(seconds) > 30 * 86400) continue;
+    const [unit, size] = UNITS.find(([, size]) => Math.abs(seconds) >= size) || ["second", 1];
+    time.textContent = Math.abs(seconds) < 5 ? "just now" : words.format(Math.trunc(seconds / size), unit);
+  }
+}
+
+// A part that somebody is using stays as it is.
+function inUse(part) {
+  const selection = document.getSelection();
+  return part.matches(":focus-within") || part.querySelector("details[open]") !== null
+    || (selection !== null && !selection.isCollapsed && part.contains(selection.anchorNode));
+}
+
+async function refresh(main, shown) {
+  let text;
+  try {
+    const answer = await fetch(location.href, { headers: { "X-Requested-With": "crunch-live" } });
+    if (!answer.ok || answer.redirected) return;
+    text = await answer.text();
+  } catch {
+    return; // The server is away; the next try may find it.
+  }
+  const fresh = new DOMParser().parseFromString(text, "text/html");
+  const freshMain = fresh.querySelector("main");
+  if (freshMain === null) return;
+  if (freshMain.dataset.version !== main.dataset.version && document.querySelector("details[open]") === null) {
+    location.reload();
+    return;
+  }
+  for (const part of main.querySelectorAll("[data-part]")) {
+    const next = fresh.getElementById(part.id);
+    // What came is compared with what came before, since the times on the page were put into words here.
+    if (next === null || shown.get(part.id) === next.innerHTML || inUse(part)) continue;
+    shown.set(part.id, next.innerHTML);
+    part.replaceChildren(...next.childNodes);
+    tellTimes(part);
+  }
+}
+
+const main = document.querySelector("main[data-live]");
+tellTimes(document);
+setInterval(() => tellTimes(document), 20000);
+if (main !== null) {
+  const shown = new Map();
+  setInterval(() => { if (!document.hidden) refresh(main, shown); }, Number(main.dataset.live) * 1000);
+}
