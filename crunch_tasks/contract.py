@@ -192,6 +192,7 @@ class StatusEvent:
     state: State
     note: str = ""
     flow_run_id: str = ""
+    flow_run_url: str = ""
     manifest_sha256: str = ""
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
 
@@ -204,4 +205,6 @@ class StatusEvent:
     def from_wire(cls, body: Mapping[str, Any]) -> StatusEvent:
         values = {name: body[name] for name in cls.__dataclass_fields__ if name in body}
         diagnostics = {name: body[name] for name in DIAGNOSTICS if name in body}
-        return cls(**{**values, "stage": Stage(body["stage"]), "state": State(body["state"]), "diagnostics": diagnostics})
+        return cls(
+            **{**values, "stage": Stage(body["stage"]), "state": State(body["state"]), "diagnostics": diagnostics}
+        )

@@ -5,13 +5,15 @@ Each comes from the command line or from the environment (`CRUNCH_*`); the token
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from crunch_tasks.contract import WorkflowType
 from crunch_tasks.errors import SettingsError
 from crunch_tasks.storage_settings import load_storage_settings
 
@@ -78,3 +80,35 @@ def client_settings(**given: Any) -> ClientSettings:
         name = str(first["loc"][0]) if first["loc"] else ""
         place = f"{OPTION_OF[name]} or CRUNCH_{name.upper()}" if name in OPTION_OF else name
         raise SettingsError(f"{place}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def available_cores() -> int:
+    """The processors that this process may use, which a batch system may have made fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class RunOptions(BaseModel):
+    """How to run a dataset: the options of `crunch run|next|loop` and the parameter `options` of the deployments.
+
+    Nothing in it is secret and nothing in it says where the token is sent, since anyone who may start a deployment
+    can set it: server, token and storage come from the environment of whoever runs the flow.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cores: int = Field(default_factory=available_cores, ge=1, description="Processors for the workflow")
+    workflow: WorkflowType | None = Field(default=None, description="The workflow's type, if not the project's own")
+    path: Path | None = Field(
+        default=None, description="Run this script or Snakefile, where it is, instead of the project's workflow"
+    )
+    download: bool = Field(default=True, description="Fetch the dataset's files, or take the workspace as it is")
+    upload: bool = Field(default=True, description="Send results to the storage, or release the dataset unprocessed")
+    cleanup: bool = Field(default=False, description="Delete the workspace once its results are safe in the storage")
+    allow_empty: bool = Field(default=False, description="Run a dataset that has no files")
+
+    @field_validator("path")
+    @classmethod
+    def _file(cls, path: Path | None) -> Path | None:
+        if path is not None and not path.expanduser().is_file():
+            raise ValueError(f"there is no file {path}")
+        return path and path.expanduser().absolute()

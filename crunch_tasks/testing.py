@@ -140,7 +140,7 @@ class FakeServer:
             ("POST", r"claims/(\d+)/cancel/", self._cancel),
             ("POST", r"statuses/", self._status),
             ("GET", r"(projects|datasets)/([^/]+)/", self._get),
-            ("PATCH", r"datasets/([^/]+)/", self._patch),
+            ("POST", r"datasets/([^/]+)/reset/", self._reset),
             ("GET", r"next/", self._next),
             ("GET", r"projects/([^/]+)/next/", self._next),
             ("GET", r"(projects|datasets|statuses)/", self._list),
@@ -239,10 +239,14 @@ class FakeServer:
     def _heartbeat(self, user: str, body: Body, claim_id: str) -> httpx.Response:
         claim = self._current(user, claim_id, body["fence"])
         if "progress" in body:
+            if not isinstance(body["progress"], dict):
+                raise _Problem(400, "progress: an object is needed.", "invalid")
             claim.dataset["progress"] = body["progress"]
         ttl_s = self.projects[claim.dataset["parent"]]["lease_seconds"]
         self._leases[claim.dataset["slug"]] = (claim.id, self._now() + ttl_s)
-        return httpx.Response(200, json={"ttl_s": ttl_s, "cancel": claim.cancelled_by or False})
+        return httpx.Response(
+            200, json={"ttl_s": ttl_s, "cancel": bool(claim.cancelled_by), "cancelled_by": claim.cancelled_by}
+        )
 
     def _release(self, user: str, body: Body, claim_id: str) -> httpx.Response:
         claim = self._current(user, claim_id, body["fence"])
@@ -293,14 +297,12 @@ class FakeServer:
             raise _Problem(404, "Not found.", "not_found")
         return httpx.Response(200, json=found)
 
-    def _patch(self, _user: str, body: Body, slug: str) -> httpx.Response:
+    def _reset(self, _user: str, _body: Body, slug: str) -> httpx.Response:
         dataset = self.datasets.get(slug)
         if dataset is None:
             raise _Problem(404, "Not found.", "not_found")
-        if body.get("state") == DatasetState.UNPROCESSED.value:
-            self._end_claim_of(dataset)
-            dataset.update(fence=dataset["fence"] + 1, attempt=0)
-        dataset.update(body)
+        self._end_claim_of(dataset)
+        dataset.update(state=DatasetState.UNPROCESSED.value, fence=dataset["fence"] + 1, attempt=0)
         return httpx.Response(200, json=dataset)
 
     def _next(self, _user: str, _body: Body, project: str = "") -> httpx.Response:

@@ -32,6 +32,9 @@ LARGEST_SHARE = 0.9
 RELEASE_PATIENCE_S = 8.0
 """How long a release may take: whoever is stopped by a batch system has seconds."""
 
+LOST = (403, 404, 409)
+"""What the server answers to a renewal of a lease that is gone."""
+
 log = logging.getLogger("crunch.lease")
 
 
@@ -128,9 +131,12 @@ class Lease:
         """A person cancelled elsewhere than on the server: from now on `check` raises Cancelled with `reason`."""
         self._end(Cancelled(reason))
 
-    def renew(self) -> None:
-        """Ask for a renewal now, without waiting for it."""
-        self._beat_wanted.set()
+    def cancel(self, message: str) -> None:
+        """A person wants the run to end: `check` raises Cancelled with `message` from now on.
+
+        The lease is still renewed, so that the Fail that says so counts.
+        """
+        self._end(Cancelled(message))
 
     def release(self, reason: str) -> bool:
         """Give the dataset back unprocessed, no attempt charged. False when the server could not be told.
@@ -180,7 +186,7 @@ class Lease:
             try:
                 self._beat()
                 failures, wait_s = 0, self.claim.heartbeat_s
-            except (LeaseLost, Cancelled) as error:
+            except LeaseLost as error:
                 self._end(error)
                 return
             except Exception as error:  # noqa: BLE001 - whatever it is, the lease must be asked for again
@@ -198,6 +204,10 @@ class Lease:
             self._refused_token = error
             raise
         except Refused as error:
+            if error.status not in LOST:
+                # It is what we sent that it does not like, and that can only be the progress.
+                self._progress = None
+                raise
             raise LeaseLost(f"The lease on {self.claim.slug} was lost: {error} Nothing was published.") from error
         with self._changed:
             self._refused_token = None
@@ -205,10 +215,11 @@ class Lease:
             self._expires = max(self._expires, sent_at + self._ttl_s)
             self._changed.notify_all()
         if answer.get("cancel"):
-            who = answer["cancel"] if isinstance(answer["cancel"], str) else ""
-            raise Cancelled(f"Cancelled by {who}." if who else "Cancelled on the server.")
+            who = answer.get("cancelled_by")
+            self.cancel(f"Cancelled by {who}." if who else "Cancelled on the server.")
 
     def _end(self, error: CrunchError) -> None:
         with self._changed:
-            self._ended = error
+            if not isinstance(self._ended, LeaseLost):
+                self._ended = error
             self._changed.notify_all()

@@ -1,0 +1,48 @@
+# Crunch. `make` alone lists what there is.
+SHELL := bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: help install demo test test-quick test-all check format browser clean
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
+
+install: $(STAMP)  ## Make .venv with everything in it, at the pinned versions
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Crunch needs Python 3.11 or later; set PYTHON=")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch $@
+
+demo: install  ## Process real data end to end; ARGS=--exit stops when it is done
+	@$(BIN)/python -m deployments.demo $(ARGS)
+
+test: install browser check  ## All tests but the long walks, which are sampled
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+test-quick: install  ## The tests that start no servers: under a minute
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-all: install browser check  ## All tests, the long walks whole
+	CRUNCH_TEST_ALL=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+
+check: install  ## Style, types, and who may import whom
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install  ## Put the code into shape
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+browser:  ## Install Debian's Chromium for the browser tests, where root may
+	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+	  && apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium >/dev/null; } \
+	  || echo 'No chromium and no right to install it: the browser tests will be skipped.'
+
+clean:  ## Remove what the other targets made
+	rm -rf .venv .demo build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,102 @@
+"""Stage 1, Setup: the dataset's files into the workspace, verified, and what the run must remember about them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from crunch_tasks.compute.script import interpreter
+from crunch_tasks.contract import DATASET_JSON, PROJECT_JSON, SETUP_MANIFEST, WORKFLOW_FILE, Stage, WorkflowType
+from crunch_tasks.errors import ObjectMissing, WorkflowFailed
+from crunch_tasks.files import publication
+from crunch_tasks.files.manifest import Manifest
+from crunch_tasks.files.plan import Inputs
+from crunch_tasks.files.transfer import download
+from crunch_tasks.link.web import fetch_workflow
+from crunch_tasks.manifests import manifest_of
+from crunch_tasks.run import DatasetRun, Journal
+from crunch_tasks.stages import RETRIES, stage
+
+
+@stage(Stage.SETUP, retries=RETRIES)
+def setup(run: DatasetRun) -> None:
+    """Bring the workspace to the dataset's inputs, or leave it as an earlier run left it when only Upload is missing.
+
+    | the earlier run here                        | script               | Snakemake                             |
+    |---------------------------------------------|----------------------|---------------------------------------|
+    | none, or from other inputs or workflow      | inputs alone         | inputs alone                          |
+    | same start, died in the workflow            | inputs alone         | inputs restored, finished rules kept  |
+    | same start, workflow done, died in Upload   | kept for Upload      | kept for Upload                       |
+    """
+    run.lease.check()
+    workflow = _workflow(run)
+    if run.options.upload:
+        run.storage.check_overwrites(run.prefix)
+    run.inputs = _inputs(run)
+    start = Journal(inputs=_digest(run.inputs), workflow=f"{run.workflow_type}:{hashlib.sha256(workflow).hexdigest()}")
+    earlier = run.journal()
+    if earlier.workflow_done and earlier.same_start(start) and (kept := run.kept_setup_manifest()) is not None:
+        run.setup_manifest = kept
+        return
+    run.keep_journal(start)
+    if run.options.download:
+        _restore_inputs(run, keep_outputs=run.workflow_type is WorkflowType.SNAKEMAKE and earlier.same_start(start))
+    walk = run.workspace.walk()
+    found = manifest_of(run, walk)
+    if run.options.download:
+        # What a Snakemake run before finished is no input.
+        found = Manifest({path: found[path] for path in run.inputs.files})
+    run.setup_manifest = found
+    run.keep_setup_manifest(found)
+    _write_own_files(run, workflow)
+
+
+def _workflow(run: DatasetRun) -> bytes:
+    """The script or Snakefile, byte for byte. Raises WorkflowFailed when it can be seen already that it cannot run."""
+    if run.options.path is not None:
+        content = run.options.path.read_bytes()
+    else:
+        text = run.claim.workflow
+        is_address = text.startswith(("http://", "https://")) and len(text.split()) == 1
+        content = fetch_workflow(text.strip()) if is_address else text.encode()
+    if not content.strip():
+        slug = run.claim.project["slug"]
+        raise WorkflowFailed(f"The project {slug} has no workflow. Give it one on its page, or run with --path FILE.")
+    if run.workflow_type is WorkflowType.SCRIPT:
+        interpreter(content)
+    return content
+
+
+def _inputs(run: DatasetRun) -> Inputs:
+    dataset = run.claim.dataset
+    fence = int(dataset.get("manifest_fence") or 0)
+    inputs = publication.inputs(
+        run.storage, run.prefix, str(dataset.get("manifest_sha256") or ""), fence, check=run.lease.check
+    )
+    if not inputs.files and run.options.download and not run.options.allow_empty:
+        raise ObjectMissing(
+            f"There are no files under {run.prefix!r} in {run.storage.description}. Put the dataset's files there, "
+            "or run it with --allow-empty."
+        )
+    return inputs
+
+
+def _restore_inputs(run: DatasetRun, *, keep_outputs: bool) -> None:
+    if not keep_outputs:
+        run.workspace.remove_leftovers(run.inputs.files.keys())
+    moved = download(run.storage, run.inputs.files, run.workspace, check=run.lease.check, progress=run.transferred)
+    run.downloaded += moved.moved
+
+
+def _write_own_files(run: DatasetRun, workflow: bytes) -> None:
+    """What `.crunch/` holds from the start; the setup manifest last, for it says that Setup is complete."""
+    for path, body in ((DATASET_JSON, run.claim.dataset), (PROJECT_JSON, run.claim.project)):
+        run.workspace.write(path, json.dumps(body, ensure_ascii=False, indent=2).encode())
+    run.workspace.write(WORKFLOW_FILE[run.workflow_type], workflow)
+    run.workspace.write(SETUP_MANIFEST, run.setup_manifest.checksums_json())
+
+
+def _digest(inputs: Inputs) -> str:
+    """The same as long as the inputs are: path, size and MD5 of each, or its version where no MD5 is known."""
+    rows = [(path, source.size, source.md5 or source.tag) for path, source in sorted(inputs.files.items())]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()

@@ -1,0 +1,37 @@
+"""Stage 3, Upload: what is new or changed, into the storage, verified; the server's yes to its manifest commits it."""
+
+from __future__ import annotations
+
+from crunch_tasks.contract import Stage
+from crunch_tasks.files import publication
+from crunch_tasks.manifests import manifest_of
+from crunch_tasks.run import DatasetRun
+from crunch_tasks.stages import RETRIES, stage
+
+
+@stage(Stage.UPLOAD, retries=RETRIES)
+def upload(run: DatasetRun) -> None:
+    """Publish the workspace. Its success, recorded with the manifest's SHA-256, is what the server commits."""
+    run.lease.check()
+    walk = run.workspace.walk()
+    run.remarks = [
+        *(f"Not uploaded: {sentence}" for sentence in walk.refused),
+        *(f"The workflow changed {path}; Crunch kept its own copy." for path in run.workspace.tampered()),
+    ]
+    run.final_manifest = manifest_of(run, walk)
+    published = publication.publish(
+        run.storage,
+        run.prefix,
+        run.workspace,
+        fence=run.claim.fence,
+        dataset_id=run.dataset_id,
+        setup=run.setup_manifest,
+        final=run.final_manifest,
+        walk=walk,
+        deleted_before=run.inputs.deleted,
+        may_write=run.lease.may_write,
+        check=run.lease.check,
+        progress=run.transferred,
+    )
+    run.uploaded += published.sent
+    run.manifest_sha256 = published.sha256

@@ -1,0 +1,74 @@
+"""Stage 2, Workflow: run the project's script or Snakefile in the workspace, as processes that end with the run."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from crunch_tasks.compute.environment import workflow_environment
+from crunch_tasks.compute.script import run_script
+from crunch_tasks.compute.snakemake import run_snakemake
+from crunch_tasks.contract import WORKFLOW_FILE, WORKFLOW_LOG, Stage, WorkflowType
+from crunch_tasks.files import publication, tree
+from crunch_tasks.run import DatasetRun
+from crunch_tasks.stages import stage
+
+
+@stage(Stage.WORKFLOW)
+def workflow(run: DatasetRun) -> None:
+    """Run the workflow; in a workspace where it ended well before and only Upload was missing, there is nothing to do.
+
+    Raises WorkflowFailed, whose message is the Fail's note.
+    """
+    journal = run.journal()
+    if journal.workflow_done:
+        return
+    run.log.unlink(missing_ok=True)
+    try:
+        _run_it(run)
+    except Exception:
+        _keep_log(run)
+        publication.save_logs(run.storage, run.prefix, run.workspace, run.claim.fence, may_write=run.lease.may_write)
+        raise
+    _keep_log(run)
+    run.keep_journal(replace(journal, workflow_done=True))
+
+
+def _keep_log(run: DatasetRun) -> None:
+    """The log moves to where it is published from, once the workflow cannot reach it any more."""
+    if run.log.exists():
+        tree.place(run.workspace.root, run.log, WORKFLOW_LOG)
+
+
+def _run_it(run: DatasetRun) -> None:
+    environment = workflow_environment(
+        os.environ,
+        dataset=run.claim.slug,
+        project=str(run.claim.project["slug"]),
+        cores=run.options.cores,
+        secrets=run.secrets,
+    )
+    timeout_s = run.claim.project.get("workflow_timeout_s")
+    file: Path = run.options.path or run.workspace.root / WORKFLOW_FILE[run.workflow_type]
+    if run.workflow_type is WorkflowType.SCRIPT:
+        run_script(
+            file,
+            directory=run.workspace.root,
+            env=environment,
+            log=run.log,
+            timeout_s=timeout_s,
+            check=run.lease.check,
+        )
+        return
+    run_snakemake(
+        file,
+        directory=run.workspace.root,
+        cores=run.options.cores,
+        env=environment,
+        log=run.log,
+        events=run.workspace.state / "snakemake_events.jsonl",
+        timeout_s=timeout_s,
+        check=run.lease.check,
+        progress=run.progress,
+    )

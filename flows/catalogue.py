@@ -1,0 +1,201 @@
+"""The commands that fill and read the catalogue: projects, datasets, items, attributes, files; and diagnostics."""
+
+from __future__ import annotations
+
+import datetime as dt
+import inspect
+import json
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+
+from crunch_tasks.contract import ATTRIBUTE_KINDS, AttributeKind, Visibility, WorkflowType
+from crunch_tasks.errors import UsageError
+from crunch_tasks.settings import ClientSettings
+from flows.options import takes_settings
+from flows.prompt import ask_for_missing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from crunch_tasks.link.client import CrunchClient
+
+needs_server = takes_settings("url", "token")
+Description = Annotated[str, typer.Option(help="A brief description")]
+Details = Annotated[str, typer.Option(help="A long description, in Markdown")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON")]
+
+
+@contextmanager
+def _connected(settings: ClientSettings, *also: str) -> Iterator[tuple[CrunchClient, ClientSettings]]:
+    from crunch_tasks.link.client import CrunchClient
+
+    complete = ask_for_missing(settings, "url", "token", *also)
+    with CrunchClient(complete.url, complete.token.get_secret_value(), patience_s=complete.server_patience_s) as client:
+        yield client, complete
+
+
+@needs_server
+def add_project(
+    name: Annotated[str, typer.Argument(help="The project's name")],
+    settings: ClientSettings,
+    description: Description = "",
+    details: Details = "",
+    workflow_file: Annotated[
+        Path | None, typer.Option(help="The script or Snakefile that every dataset runs through", dir_okay=False)
+    ] = None,
+    workflow_type: Annotated[
+        WorkflowType | None, typer.Option("--workflow", help="Its type; a file named Snakefile or *.smk is Snakemake's")
+    ] = None,
+    visibility: Annotated[Visibility, typer.Option(help="Who may see its pages")] = Visibility.PRIVATE,
+) -> None:
+    """Add a project."""
+    values: dict[str, Any] = {"description": description, "details": details, "visibility": visibility.value}
+    if workflow_file is not None:
+        values["workflow"] = _text_of(workflow_file)
+        looks_like = workflow_file.name.startswith("Snakefile") or workflow_file.suffix == ".smk"
+        workflow_type = workflow_type or (WorkflowType.SNAKEMAKE if looks_like else WorkflowType.SCRIPT)
+    if workflow_type is not None:
+        values["workflow_type"] = workflow_type.value
+    with _connected(settings) as (client, _):
+        _say_slug(client.create_project(name=name, **values))
+
+
+@needs_server
+def add_dataset(
+    project: Annotated[str, typer.Argument(help="The project's slug")],
+    name: Annotated[str, typer.Argument(help="The dataset's name")],
+    settings: ClientSettings,
+    description: Description = "",
+    details: Details = "",
+    locked: Annotated[bool, typer.Option("--locked", help="Hold it: nobody claims it until it is let go")] = False,
+) -> None:
+    """Add a dataset to a project. Its files go to the `base_file_path` that is printed."""
+    with _connected(settings) as (client, _):
+        made = client.create_dataset(parent=project, name=name, description=description, details=details, locked=locked)
+        _say_slug(made)
+        Console(stderr=True).print(f"files: {made['base_file_path']}/", highlight=False, markup=False, soft_wrap=True)
+
+
+@needs_server
+def add_item(
+    parent: Annotated[str, typer.Argument(help="The slug of the item, dataset or project above it")],
+    name: Annotated[str, typer.Argument(help="The item's name")],
+    settings: ClientSettings,
+    description: Description = "",
+    details: Details = "",
+) -> None:
+    """Add an item to a project, a dataset or another item."""
+    with _connected(settings) as (client, _):
+        _say_slug(client.create_item(parent=parent, name=name, description=description, details=details))
+
+
+def _add_attribute(kind: AttributeKind) -> Callable[..., None]:
+    def command(item: str, key: str, settings: ClientSettings, **values: str) -> None:
+        with _connected(settings) as (client, _):
+            client.create_attribute(kind.name, item=item, key=key, **parse_attribute(kind, values))
+
+    parameters = {
+        "item": Annotated[str, typer.Argument(help="The slug of the item, dataset or project")],
+        "key": Annotated[str, typer.Argument(help="The attribute's name")],
+        "settings": ClientSettings,
+        **{name: Annotated[str, typer.Argument(help=kind.help)] for name in kind.fields},
+    }
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(name, keyword, annotation=annotation) for name, annotation in parameters.items()]
+    )
+    command.__doc__ = f"Add an attribute that is {kind.help}."
+    return needs_server(command)
+
+
+def parse_attribute(kind: AttributeKind, values: dict[str, str]) -> dict[str, Any]:
+    """The words of a command line as what goes on the wire. Raises UsageError naming the word that does not fit."""
+    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    parsers: dict[type, Callable[[str], Any]] = {
+        bool: lambda text: words[text.lower()],
+        dt.date: lambda text: dt.date.fromisoformat(text).isoformat(),
+        dt.datetime: lambda text: dt.datetime.fromisoformat(text).isoformat(),
+    }
+    parsed = {}
+    for name, text in values.items():
+        try:
+            parsed[name] = parsers.get(kind.python, kind.python)(text)
+        except (KeyError, ValueError, OverflowError):
+            raise UsageError(f"{name}: {text!r} is not {kind.help}") from None
+    return parsed
+
+
+@takes_settings("url", "token", "storage_settings")
+def files(
+    slug: Annotated[str, typer.Argument(help="The dataset's slug")], settings: ClientSettings, json_: Json = False
+) -> None:
+    """List a dataset's files: as last published or, before that, as they are in the storage."""
+    from crunch_tasks.files import publication
+    from crunch_tasks.files.storage import open_storage
+
+    with _connected(settings, "storage_settings") as (client, complete):
+        dataset = client.get_dataset(slug)
+    listed = publication.read_published(
+        open_storage(complete.storage_config()),
+        f"{dataset['base_file_path']}/",
+        dataset["manifest_sha256"],
+        dataset["manifest_fence"],
+    ).files
+    ordered = sorted(listed.items())
+    if json_:
+        rows = [{"path": path, "size": source.size, "md5": source.md5} for path, source in ordered]
+        sys.stdout.write(json.dumps(rows, ensure_ascii=False) + "\n")
+        return
+    table = Table("path", "size", "MD5", title=slug, box=None, pad_edge=False)
+    for path, source in ordered:
+        table.add_row(path, decimal(source.size), source.md5 or "")
+    table.caption = f"{len(rows)} files, {decimal(sum(source.size for source in listed.values()))}"
+    Console(markup=False).print(table)
+
+
+@takes_settings("directory")
+def diagnostics(settings: ClientSettings, json_: Json = False) -> None:
+    """Show what a run on this machine tells the server of it."""
+    from crunch_tasks.compute.diagnostics import diagnostics as collect
+
+    facts = collect(settings.directory)
+    if json_:
+        sys.stdout.write(json.dumps(facts) + "\n")
+        return
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in facts.items():
+        table.add_row(name, decimal(value) if name.startswith(("memory", "disk")) else str(value))
+    Console(markup=False).print(table)
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Put all of this file's commands on `app`, one `add-WORD-attribute` for each kind of the registry."""
+    for name, command in {
+        "files": files,
+        "diagnostics": diagnostics,
+        "add-project": add_project,
+        "add-dataset": add_dataset,
+        "add-item": add_item,
+        **{f"add-{kind.word}-attribute": _add_attribute(kind) for kind in ATTRIBUTE_KINDS},
+    }.items():
+        # A latitude may be -33.9 and a key may begin with a dash: what is no option of ours is an argument.
+        app.command(name=name, context_settings={"ignore_unknown_options": name.endswith("attribute")})(command)
+
+
+def _text_of(workflow_file: Path) -> str:
+    try:
+        return workflow_file.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--workflow-file {workflow_file}: cannot be read as text: {error}") from None
+
+
+def _say_slug(made: Mapping[str, Any]) -> None:
+    sys.stdout.write(f"{made['slug']}\n")

@@ -1,0 +1,94 @@
+"""The `crunch` command: its sub-commands, and how an error becomes one sentence and an exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from crunch_tasks.errors import CrunchError
+from crunch_tasks.settings import ClientSettings, RunOptions
+from flows import catalogue
+from flows.options import takes_run_options, takes_settings
+from flows.prompt import ask_for_missing
+
+app = typer.Typer(
+    name="crunch",
+    help="Process datasets: claim, Setup, Workflow, Upload. Settings come from options or CRUNCH_* variables.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    epilog="Exit codes: 0 done, 1 a run failed, 2 wrong usage, 3 nothing to process, 4 lease lost.",
+)
+catalogue.add_commands(app)
+
+Slug = Annotated[str, typer.Argument(help="The dataset's slug, PROJECT:DATASET", metavar="SLUG")]
+Project = Annotated[str, typer.Option("--project", help="Only datasets of this project (its slug)")]
+Json = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON")]
+needs_all = takes_settings("url", "token", "storage_settings", "directory")
+
+
+@app.command()
+@needs_all
+@takes_run_options
+def run(slug: Slug, settings: ClientSettings, options: RunOptions, json_: Json = False) -> None:
+    """Process one dataset, whatever its state, unless somebody holds it."""
+    from flows.run import process_one
+
+    _finish(process_one(ask_for_missing(settings), options, slug).as_json(), json_)
+
+
+@app.command(name="next")
+@needs_all
+@takes_run_options
+def next_(settings: ClientSettings, options: RunOptions, project: Project = "", json_: Json = False) -> None:
+    """Process the next dataset that waits; exit code 3 when there is none."""
+    from flows.next import process_next
+
+    _finish(process_next(ask_for_missing(settings), options, project).as_json(), json_)
+
+
+@app.command()
+@needs_all
+@takes_run_options
+def loop(settings: ClientSettings, options: RunOptions, project: Project = "", json_: Json = False) -> None:
+    """Process datasets until none is left; one that fails does not stop the others."""
+    from flows.loop import process_all
+
+    _finish(process_all(ask_for_missing(settings), options, project).as_json(), json_)
+
+
+def _finish(outcome: dict[str, object], as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(outcome) + "\n")
+    code = outcome["exit_code"]
+    if code:
+        raise typer.Exit(int(str(code)))
+
+
+def main(*words: str) -> None:
+    """Run `crunch WORDS` with the arguments of this process; an error ends as a sentence on stderr and an exit code."""
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        app(args=[*words, *sys.argv[1:]], prog_name="crunch")
+    except CrunchError as error:
+        Console(stderr=True).print(f"crunch: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("crunch: interrupted\n")
+        sys.exit(128 + signal.SIGINT)
+    except BrokenPipeError:
+        # Who read our output went away (`crunch files ... | head`); Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+
+
+def _terminated(_signal: int, _frame: FrameType | None) -> None:
+    """A batch system's notice outside a flow; inside one, Prefect's engine raises its own."""
+    raise SystemExit(128 + signal.SIGTERM)

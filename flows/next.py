@@ -1,0 +1,32 @@
+"""`crunch next`, `python -m flows.next` and the deployment `crunch/next`: process the next dataset that waits."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from crunch_tasks.errors import NothingToProcess
+from crunch_tasks.settings import ClientSettings, RunOptions
+from flows.dataset import process
+from flows.report import Outcome
+from flows.session import open_session, run_of_deployment
+
+
+def process_next(settings: ClientSettings, options: RunOptions, project: str = "") -> Outcome:
+    """Process the next dataset (of `project`). Raises NothingToProcess when none waits."""
+    with open_session(settings) as session:
+        lease = session.claim(project=project)
+        if lease is None:
+            raise NothingToProcess(f"No dataset of {project} waits." if project else None)
+        return process(session, lease, options)
+
+
+@flow(name="crunch", flow_run_name="next {project}", persist_result=False)
+def next_(project: str = "", options: RunOptions = RunOptions()) -> None:  # noqa: B008 - frozen
+    """Process the next dataset. Server, token and storage come from the environment of the worker."""
+    run_of_deployment(lambda settings: process_next(settings, options, project))
+
+
+if __name__ == "__main__":
+    from flows.cli import main
+
+    main("next")

@@ -1,0 +1,72 @@
+"""One options model behind every way to start a run: each field of the models becomes one command-line option."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+
+from crunch_tasks.errors import UsageError
+from crunch_tasks.settings import ClientSettings, RunOptions, client_settings
+
+
+def takes_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Replace a command's parameter `settings` by an option for each of the client settings `names`."""
+
+    def build(values: dict[str, Any]) -> ClientSettings:
+        return client_settings(**{name: values.pop(name) for name in names})
+
+    options = [_option(name, ClientSettings.model_fields[name], optional=True) for name in names]
+    return _replacing("settings", options, build)
+
+
+def takes_run_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Replace a command's parameter `options` by an option for each field of RunOptions."""
+
+    def build(values: dict[str, Any]) -> RunOptions:
+        given = {name: values.pop(name) for name in RunOptions.model_fields}
+        try:
+            return RunOptions(**{name: value for name, value in given.items() if value is not None})
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            option = str(first["loc"][0]).replace("_", "-")
+            raise UsageError(f"--{option}: {first['msg'].removeprefix('Value error, ')}") from None
+
+    options = [_option(name, field, optional=False) for name, field in RunOptions.model_fields.items()]
+    return _replacing("options", options, build)(command)
+
+
+def _replacing(
+    name: str, options: list[inspect.Parameter], build: Callable[[dict[str, Any]], BaseModel]
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def called(**values: Any) -> None:
+            values[name] = build(values)
+            command(**values)
+
+        signature = inspect.signature(command, eval_str=True)
+        kept = [parameter for parameter in signature.parameters.values() if parameter.name != name]
+        arguments = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in [*kept, *options]]
+        called.__signature__ = signature.replace(parameters=arguments)  # type: ignore[attr-defined]
+        called.__annotations__ = {parameter.name: parameter.annotation for parameter in arguments}
+        return called
+
+    return decorate
+
+
+def _option(name: str, field: FieldInfo, *, optional: bool) -> inspect.Parameter:
+    """`optional`: no value given is None, and the model finds one elsewhere, such as in the environment."""
+    kind: Any = str if field.annotation is SecretStr else field.annotation
+    flag = f"--{name.replace('_', '-')}"
+    flags = (f"{flag}/--no-{flag[2:]}",) if kind is bool else (flag,)
+    variable = f" (CRUNCH_{name.upper()})" if optional else ""
+    option = typer.Option(*flags, help=f"{field.description}{variable}.", show_default=not optional)
+    annotation: Any = Annotated[kind | None if optional else kind, option]
+    default = None if optional else field.get_default(call_default_factory=True)
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)

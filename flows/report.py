@@ -1,0 +1,110 @@
+"""What a person at the terminal sees of runs: a moving line while one is under way, a line at its end, a table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.table import Table
+
+from crunch_tasks.run import Result
+
+SIGNS: Mapping[Result, tuple[str, str]] = {
+    Result.COMPLETED: ("✓", "green"),
+    Result.FAILED: ("✗", "red"),
+    Result.CANCELLED: ("✗", "red"),
+    Result.LEASE_LOST: ("!", "yellow"),
+    Result.RELEASED: ("↺", "yellow"),
+    Result.UNDELIVERED: ("…", "yellow"),
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one dataset's run ended, with what it took: seconds from claim to end, files and bytes down and up."""
+
+    dataset: str
+    result: Result
+    seconds: float
+    note: str = ""
+    downloaded: int = 0
+    uploaded: int = 0
+
+    @property
+    def exit_code(self) -> int:
+        if self.result is Result.LEASE_LOST:
+            return 4
+        return 0 if self.result in (Result.COMPLETED, Result.RELEASED) else 1
+
+    def as_json(self) -> dict[str, Any]:
+        return {**asdict(self), "result": self.result.value, "exit_code": self.exit_code}
+
+
+class Report:
+    """Tells of runs on stderr: stages as they go, and at the end how it went. A terminal gets a moving line."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True, highlight=False)
+        self._status = self.console.status("") if self.console.is_terminal else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def doing(self, slug: str, what: str) -> None:
+        """Say what a run is at; on a terminal the same line again, elsewhere nothing."""
+        if self._status is not None:
+            self._status.update(f"{_plain(slug)}  {_plain(what)}")
+            self._status.start()
+
+    def ended(self, outcome: Outcome) -> None:
+        """A run is over."""
+        if self._status is not None:
+            self._status.stop()
+        sign, colour = SIGNS[outcome.result]
+        moved = f"{outcome.downloaded} down, {outcome.uploaded} up"
+        line = (
+            f"[{colour}]{sign}[/] {_plain(outcome.dataset)}  {outcome.result.value}  {outcome.seconds:.1f} s  {moved}"
+        )
+        self.console.print(line, soft_wrap=True)
+        if outcome.note and outcome.result is not Result.COMPLETED:
+            self.console.print(_indented(outcome.note), markup=False, style="dim", soft_wrap=True)
+
+    def say(self, sentence: str) -> None:
+        self.console.print(sentence, markup=False, soft_wrap=True)
+
+    def table(self, outcomes: list[Outcome], seconds: float) -> None:
+        """All runs of a loop, and their sum."""
+        table = Table("dataset", "result", "seconds", "files down", "files up", box=None, pad_edge=False)
+        for outcome in outcomes:
+            sign, colour = SIGNS[outcome.result]
+            row = (f"{outcome.seconds:.1f}", str(outcome.downloaded), str(outcome.uploaded))
+            table.add_row(_plain(outcome.dataset), f"[{colour}]{sign} {outcome.result.value}[/]", *row)
+        self.console.print(table)
+        counts = {result: sum(o.result is result for o in outcomes) for result in Result}
+        said = ", ".join(f"{count} {result.value}" for result, count in counts.items() if count)
+        self.console.print(f"{len(outcomes)} datasets in {seconds:.0f} s: {said or 'nothing to process'}")
+
+
+def now() -> float:
+    return time.monotonic()
+
+
+def _plain(text: str) -> str:
+    """Text that rich takes for no markup."""
+    return text.replace("[", "\\[")
+
+
+def _indented(note: str) -> str:
+    lines = note.strip().splitlines()
+    shown = lines if len(lines) <= 12 else [*lines[:3], "…", *lines[-8:]]
+    return "\n".join(f"    {line}" for line in shown)

@@ -1,0 +1,112 @@
+"""One command's line to the server and the storage, and what earlier commands in its directory left to finish."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from prefect.logging import get_run_logger
+
+from crunch_tasks.contract import Stage, State
+from crunch_tasks.errors import CrunchError, NothingToProcess, Refused
+from crunch_tasks.files import publication
+from crunch_tasks.files.storage import Storage, open_storage
+from crunch_tasks.files.workspace import bound_to, check_directory
+from crunch_tasks.link.claims import Claims, HeldRequest
+from crunch_tasks.link.client import CrunchClient
+from crunch_tasks.link.lease import Lease
+from crunch_tasks.link.outbox import Recorded
+from crunch_tasks.link.sender import deliver_all
+from crunch_tasks.settings import ClientSettings, client_settings
+from crunch_tasks.storage_settings import secrets_of
+from flows.report import Report
+
+
+@dataclass(frozen=True)
+class Session:
+    """Everything that runs need and that does not change from one dataset to the next."""
+
+    settings: ClientSettings
+    client: CrunchClient
+    storage: Storage
+    secrets: list[str]
+    claims: Claims
+    report: Report
+
+    def finish_leftovers(self) -> None:
+        """Deliver what earlier runs here could not, and finish what that commits. Before anything is claimed."""
+        for delivered in deliver_all(self.settings.directory, self.client):
+            event = delivered.event
+            what = f"{event.stage.name.capitalize()} {event.state.name.capitalize()}"
+            if delivered.reason:
+                self.report.say(f"The server refused {what} of an earlier run: {delivered.reason}")
+            else:
+                self.report.say(f"Delivered {what} of an earlier run.")
+            if delivered.effective and (event.stage, event.state) == (Stage.UPLOAD, State.SUCCESS):
+                self._finish_commit(delivered)
+
+    def _finish_commit(self, delivered: Recorded) -> None:
+        event = delivered.event
+        prefix = f"{bound_to(delivered.folder)['base_path']}/"
+        publication.promote(self.storage, prefix, event.fence, event.manifest_sha256)
+
+    def claim(self, *, project: str = "", dataset: str = "") -> Lease | None:
+        """A lease on `dataset`, or on the next one that waits (of `project`); None when none does.
+
+        A claim that a dead command of this directory left is gone on with first, while it is still current.
+        """
+        for held in self.claims.leftovers():
+            lease = self._again(held)
+            if lease is None:
+                continue
+            slug = lease.claim.slug
+            if (dataset or slug) == slug and (project or lease.claim.project["slug"]) == lease.claim.project["slug"]:
+                self.report.say(f"Going on with {slug}, which an earlier command here left unfinished.")
+                return lease
+            lease.release("its client died, and the next one was to do something else")
+        return self.claims.new(project=project, dataset=dataset).send(self.client)
+
+    def _again(self, held: HeldRequest) -> Lease | None:
+        try:
+            return held.send(self.client)
+        except Refused:
+            # It ended meanwhile, or what it asked for is not there any more: nothing is left to do for it.
+            return None
+
+
+@contextmanager
+def open_session(settings: ClientSettings) -> Iterator[Session]:
+    """Check everything that can be checked before a dataset is claimed, and finish what earlier runs left."""
+    settings.require("url", "token", "storage_settings")
+    config = settings.storage_config()
+    check_directory(settings.directory)
+    token = settings.token.get_secret_value()
+    with CrunchClient(settings.url, token, patience_s=settings.server_patience_s) as client, Report() as report:
+        session = Session(
+            settings=settings,
+            client=client,
+            storage=open_storage(config),
+            secrets=[token, *secrets_of(config)],
+            claims=Claims(settings.directory),
+            report=report,
+        )
+        session.finish_leftovers()
+        yield session
+
+
+class _Ended(Protocol):
+    @property
+    def exit_code(self) -> int: ...
+
+
+def run_of_deployment(work: Callable[[ClientSettings], _Ended]) -> None:
+    """Do a deployment's `work` with the worker's settings; nothing to process is no failure, a failed run is one."""
+    try:
+        outcome = work(client_settings())
+    except NothingToProcess as error:
+        get_run_logger().info("%s", error)
+        return
+    if outcome.exit_code:
+        raise CrunchError("A dataset's run did not complete; its own flow run and its page on the server say why.")
