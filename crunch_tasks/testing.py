@@ -1,4 +1,4 @@
-"""Fakes to test clients with: a server in memory that keeps the promises of the real one's API."""
+"""Fakes to test clients with: a server in memory that keeps the promises of the real one's API, a storage in memory."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from crunch_tasks.contract import (
     WorkflowType,
     heartbeat_seconds,
 )
+from crunch_tasks.files.memory import MemoryStorage as MemoryStorage
 from crunch_tasks.link.client import CrunchClient
 
 Body = dict[str, Any]

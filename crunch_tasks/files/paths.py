@@ -34,7 +34,7 @@ def safe_prefix(prefix: str) -> str:
 
     Raises StorageError when it is empty or leads out of the storage.
     """
-    stripped = prefix.removesuffix("/")
+    stripped = prefix.rstrip("/")
     problem = name_problem(stripped)
     if problem:
         raise StorageError(f"The dataset's base path {prefix!r} cannot be used: {problem}. Correct it on the server.")

@@ -17,8 +17,11 @@ from crunch_tasks.files.paths import is_internal
 SHOWN = 10
 """How many names an error message lists."""
 
-_STAGED = re.compile(rf"{re.escape(CRUNCH_FOLDER)}/attempts/(\d+)/files/(.+)", re.DOTALL)
-_PLAN = re.compile(rf"{re.escape(CRUNCH_FOLDER)}/attempts/(\d+)/plan\.json")
+ATTEMPTS = f"{CRUNCH_FOLDER}/attempts"
+"""The folder of all attempts below a prefix."""
+
+_STAGED = re.compile(rf"{re.escape(ATTEMPTS)}/(\d+)/files/(.+)", re.DOTALL)
+_PLAN = re.compile(rf"{re.escape(ATTEMPTS)}/(\d+)/plan\.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,12 @@ class Inputs:
 def staged_path(fence: int, path: str) -> str:
     """Where the attempt with this fence keeps its version of a modified file, relative to the prefix."""
     return f"{attempt_folder(fence)}/files/{path}"
+
+
+def is_staged_until(path: str, fence: int) -> bool:
+    """Whether this is what an attempt with this fence or an earlier one staged."""
+    found = _STAGED.fullmatch(path)
+    return found is not None and int(found[1]) <= fence
 
 
 def plan_path(fence: int) -> str:

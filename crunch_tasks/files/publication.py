@@ -8,9 +8,11 @@ Until the commit a reader sees the inputs as they were; from the commit on it se
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from crunch_tasks.contract import (
     CRUNCH_FOLDER,
@@ -31,8 +33,11 @@ from crunch_tasks.files.checksums import hash_walked
 from crunch_tasks.files.manifest import AttemptPlan, Entry, Manifest, PublishedManifest, deleted_txt, diff
 from crunch_tasks.files.paths import SNAKEMAKE_FOLDER, name_problem, refuse_bad_names, safe_prefix
 from crunch_tasks.files.plan import (
+    ATTEMPTS,
     Inputs,
     ObjectInfo,
+    Source,
+    is_staged_until,
     plan_fences,
     plan_path,
     resolve_inputs,
@@ -86,15 +91,21 @@ def inputs(
     return found
 
 
-def read_published(storage: Storage, prefix: str, manifest_sha256: str = "", manifest_fence: int = 0) -> Inputs:
-    """A dataset's files as the last commit says, or as they lie there without one; changes nothing."""
-    return _resolve(storage, prefix, manifest_sha256, manifest_fence)
+def list_files(storage: Storage, dataset: Mapping[str, Any]) -> Mapping[str, Source]:
+    """A dataset's files by path, as the last commit says or, without one, as they lie there; changes nothing.
+
+    `dataset` is its body on the wire.
+    """
+    sha256, fence = str(dataset.get("manifest_sha256") or ""), int(dataset.get("manifest_fence") or 0)
+    return _resolve(storage, str(dataset["base_file_path"]), sha256, fence).files
 
 
 def _resolve(storage: Storage, prefix: str, sha256: str, fence: int) -> Inputs:
     listing = listing_of(storage, prefix)
     committed = _committed(storage, prefix, sha256, fence) if sha256 else None
-    plans = [_read_plan(storage, prefix, found) for found in plan_fences(listing)]
+    # A dataset that a client without manifests completed has a fence and no manifest: earlier attempts are history.
+    fences = [found for found in plan_fences(listing) if committed is not None or found > fence]
+    plans = [_read_plan(storage, prefix, found) for found in fences]
     resolved = resolve_inputs(listing, committed, [plan for plan in plans if plan is not None])
     refuse_bad_names(resolved.files, folds=False)
     return resolved
@@ -234,28 +245,26 @@ def _send_folder(
 def promote(storage: Storage, prefix: str, fence: int, manifest_sha256: str, *, check: Check = lambda: None) -> int:
     """Give the modified files of a committed attempt their own names; returns how many still had to be.
 
-    May be called by anyone, any number of times. Staged bytes go only when those under the name are verified.
+    May be called by anyone, any number of times. Staged bytes go only when those under the name are verified; with
+    them goes what earlier attempts staged, as nobody can need it any more.
     """
     base = safe_prefix(prefix)
     manifest = _committed(storage, prefix, manifest_sha256, fence)
-    staged_folder = base + staged_path(fence, "")
-    staged = {info.key.removeprefix(staged_folder): info for info in storage.list_objects(staged_folder)}
-    todo = [path for path in manifest.modified if path in staged]
-    for path in todo:
+    attempts = {info.key.removeprefix(base): info for info in storage.list_objects(f"{base}{ATTEMPTS}/")}
+    staged = {path: info for path in manifest.modified if (info := attempts.get(staged_path(fence, path)))}
+    for path, info in staged.items():
         check()
-        try:
-            storage.copy(staged_folder + path, base + path)
-        except ObjectMissing:
-            # Someone else is promoting too and has just finished this one.
-            continue
-    wanted = {path: replace(staged[path], md5=manifest.files[path].md5) for path in todo}
+        # Gone means that someone else is promoting too and is ahead; what is under the name is verified below.
+        with contextlib.suppress(ObjectMissing):
+            storage.copy(info.key, base + path)
+    wanted = {path: replace(info, md5=manifest.files[path].md5) for path, info in staged.items()}
     _verify_copies(storage, base, wanted, check)
     storage.flush()
-    for path in staged:
+    for path in attempts:
         check()
-        storage.delete(staged_folder + path)
-    storage.delete(base + plan_path(fence))
-    return len(todo)
+        if is_staged_until(path, fence) or path == plan_path(fence):
+            storage.delete(base + path)
+    return len(staged)
 
 
 def _verify_copies(storage: Storage, base: str, wanted: Mapping[str, ObjectInfo], check: Check) -> None:

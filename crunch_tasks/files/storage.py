@@ -89,6 +89,11 @@ class Storage(Protocol):
         """Raises RenamingStorage when a file would be kept under another name than asked, or not be overwritten."""
 
 
+def timeout_for(lease_s: float) -> float:
+    """What to give `open_storage` as `timeout_s` under leases of `lease_s` seconds, so that writes fit into them."""
+    return min(TIMEOUT_S, lease_s / 3)
+
+
 def read(storage: Storage, key: str) -> bytes:
     """A small object as a whole."""
     return b"".join(storage.iter_bytes(key))

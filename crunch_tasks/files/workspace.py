@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Collection, Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from crunch_tasks.errors import WorkspaceError
 from crunch_tasks.files import tree
@@ -37,6 +38,33 @@ def durable_write(path: Path, data: bytes) -> None:
         tree.write_file(path.parent, path.name, data)
     except OSError as error:
         raise WorkspaceError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def check_directory(directory: Path) -> None:
+    """Raises WorkspaceError unless workspaces can be made in `directory`; to know before anything is claimed."""
+    try:
+        (directory / STATE).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory / STATE):
+            pass
+    except OSError as error:
+        raise WorkspaceError(
+            f"The directory {directory} cannot be written ({error.strerror}). Choose another --directory."
+        ) from error
+
+
+def bound_to(state: Path) -> dict[str, Any]:
+    """What the workspace with this state folder is for: `site`, `dataset` (its id) and `base_path`.
+
+    Raises FileNotFoundError when it was never bound, WorkspaceError when that cannot be read.
+    """
+    path = state / _BINDING
+    try:
+        bound: dict[str, Any] = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        raise WorkspaceError(f"{path} cannot be read ({error}); remove {state} and its workspace") from error
+    return bound
 
 
 class Workspace:
@@ -105,14 +133,11 @@ class Workspace:
     def bind(self, site: str, dataset_id: int, base_path: str) -> None:
         """Note what this workspace is for. Raises WorkspaceError when it was made for something else."""
         wanted = {"site": site, "dataset": dataset_id, "base_path": base_path}
-        path = self.state / _BINDING
         try:
-            bound = json.loads(path.read_bytes())
+            bound = bound_to(self.state)
         except FileNotFoundError:
-            durable_write(path, json.dumps(wanted, indent=2).encode())
+            durable_write(self.state / _BINDING, json.dumps(wanted, indent=2).encode())
             return
-        except (OSError, ValueError) as error:
-            raise WorkspaceError(f"{path} cannot be read ({error}); remove {self.state} and {self.root}") from error
         if bound != wanted:
             differs = ", ".join(
                 f"{name} {bound.get(name)!r}, not {wanted[name]!r}"
