@@ -11,6 +11,7 @@ import json
 import os
 import socket
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -99,14 +100,12 @@ class Claims:
             raise WorkspaceError(f"{path} cannot be written: {error.strerror}. Choose another --directory.") from error
         return HeldRequest(path, fd, request)
 
-    def leftovers(self) -> list[HeldRequest]:
-        """The requests of processes that are gone, oldest first, their locks now held by this one."""
-        found = []
+    def leftovers(self) -> Iterator[HeldRequest]:
+        """The requests of processes that are gone, oldest first; each is locked by this process when it is given out."""
         for path in sorted(self.folder.glob("*.json"), key=_age):
             held = _take(path)
             if held is not None:
-                found.append(held)
-        return found
+                yield held
 
 
 def _age(path: Path) -> float:

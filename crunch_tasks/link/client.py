@@ -149,7 +149,7 @@ class CrunchClient:
 
     def reset(self, slug: str) -> Mapping[str, Any]:
         """Make a dataset unprocessed again; its history stays."""
-        return self._object("PATCH", f"api/datasets/{_segment(slug)}/", {"state": "unprocessed"})
+        return self._object("POST", f"api/datasets/{_segment(slug)}/reset/", {})
 
     def next(self, project: str = "") -> str:
         """The slug of the dataset that the next claim would take; empty when there is none."""

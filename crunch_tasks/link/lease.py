@@ -127,10 +127,6 @@ class Lease:
         """What the next renewal tells of the run, such as `{"done": 3, "total": 10}`."""
         self._progress = dict(progress)
 
-    def cancel(self, reason: str) -> None:
-        """A person cancelled elsewhere than on the server: from now on `check` raises Cancelled with `reason`."""
-        self._end(Cancelled(reason))
-
     def cancel(self, message: str) -> None:
         """A person wants the run to end: `check` raises Cancelled with `message` from now on.
 

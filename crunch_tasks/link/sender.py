@@ -113,7 +113,8 @@ class Sender:
                 log.warning("Statuses are kept in %s: %s", self.outbox.folder, error)
                 self.error = error
             except Exception as error:  # noqa: BLE001 - whatever it is, the events must arrive
-                log.warning("Statuses wait in %s: %s", self.outbox.folder, error)
+                level = logging.INFO if failures else logging.WARNING
+                log.log(level, "Statuses wait in %s: %s", self.outbox.folder, error)
                 self._stop.wait(backoff.wait_s(failures, error, LONGEST_WAIT_S))
                 failures += 1
                 self.outbox.news.set()

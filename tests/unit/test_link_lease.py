@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import threading
 from pathlib import Path
@@ -108,7 +109,7 @@ def test_a_lease_that_another_took_is_lost(server, tmp_path):
         with pytest.raises(LeaseLost, match="p:d"):
             lease.may_write(0.3)
             until(lease.check)
-    assert Claims(tmp_path).leftovers() == []
+    assert list(Claims(tmp_path).leftovers()) == []
 
 
 def test_a_dataset_that_was_reset_is_lost(server, tmp_path):
@@ -123,6 +124,36 @@ def test_a_cancel_says_who(server, tmp_path):
         server.client("bobs-token").cancel(lease.claim.claim)
         with pytest.raises(Cancelled, match=r"Cancelled by bob\."):
             until(lease.check)
+
+
+def test_a_cancelled_run_keeps_its_lease_for_its_last_words(server, tmp_path):
+    gate = Gate(server, "heartbeat")
+    with claimed(server, tmp_path) as lease:
+        lease.cancel("Cancelled in Prefect.")
+        with pytest.raises(Cancelled, match=r"in Prefect\."):
+            lease.check()
+        gate.wait(3)
+        rival_takes_over(server)
+        with pytest.raises(LeaseLost):
+            until(lease_is_lost(lease))
+
+
+def lease_is_lost(lease):
+    def look():
+        with contextlib.suppress(Cancelled):
+            lease.check()
+
+    return look
+
+
+def test_a_progress_that_the_server_does_not_take_costs_no_lease(server, tmp_path, monkeypatch):
+    gate = Gate(server, "heartbeat")
+    with claimed(server, tmp_path) as lease:
+        monkeypatch.setattr(lease, "_progress", ["what is this"])
+        monkeypatch.setattr("crunch_tasks.link.client.dict", lambda progress: progress, raising=False)
+        gate.wait(4)
+        lease.check()
+        assert lease.remaining_s() > 0
 
 
 def test_no_write_begins_without_enough_lease(server, tmp_path):
@@ -156,7 +187,7 @@ def test_release_gives_the_dataset_back(server, tmp_path):
         assert lease.release("SIGTERM")
     assert server.datasets["p:d"]["state"] == "unprocessed"
     assert server.datasets["p:d"]["attempt"] == 0
-    assert Claims(tmp_path).leftovers() == []
+    assert list(Claims(tmp_path).leftovers()) == []
 
 
 def test_a_release_that_cannot_be_told_leaves_the_claim_to_the_next_command(server, tmp_path, monkeypatch):
@@ -196,7 +227,7 @@ def test_a_claim_whose_answer_was_lost_with_its_process_is_found_again(server, t
     request = Claims(tmp_path).new(project="p")
     with pytest.raises(ServerUnavailable):
         request.send(server.client(patience_s=0))
-    assert Claims(tmp_path).leftovers() == []  # this process lives and holds it
+    assert list(Claims(tmp_path).leftovers()) == []  # this process lives and holds it
     request.leave()  # as the end of the process does
 
     server.after = None
@@ -214,7 +245,7 @@ def test_a_leftover_whose_claim_has_ended_is_forgotten(server, tmp_path):
     with pytest.raises(Refused) as caught:
         left.send(server.client())
     assert caught.value.code == "claim_ended"
-    assert Claims(tmp_path).leftovers() == []
+    assert list(Claims(tmp_path).leftovers()) == []
 
 
 def test_nothing_to_claim_leaves_nothing_behind(server, tmp_path):
@@ -225,8 +256,9 @@ def test_nothing_to_claim_leaves_nothing_behind(server, tmp_path):
 
 def test_only_one_process_takes_a_leftover(server, tmp_path):
     Claims(tmp_path).new().leave()
-    first = Claims(tmp_path).leftovers()
-    assert (len(first), Claims(tmp_path).leftovers()) == (1, [])
+    first = list(Claims(tmp_path).leftovers())
+    assert len(first) == 1
+    assert list(Claims(tmp_path).leftovers()) == []
 
 
 def test_a_torn_or_foreign_file_is_no_leftover(tmp_path):
@@ -235,7 +267,7 @@ def test_a_torn_or_foreign_file_is_no_leftover(tmp_path):
     (folder / "a.json").write_bytes(b'{"reque')
     (folder / "b.json").write_bytes(b"[]")
     before = len(list(Path("/proc/self/fd").iterdir()))
-    assert Claims(tmp_path).leftovers() == []
+    assert list(Claims(tmp_path).leftovers()) == []
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
