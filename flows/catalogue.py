@@ -143,12 +143,7 @@ def files(
 
     with _connected(settings, "storage_settings") as (client, complete):
         dataset = client.get_dataset(slug)
-    listed = publication.read_published(
-        open_storage(complete.storage_config()),
-        f"{dataset['base_file_path']}/",
-        dataset["manifest_sha256"],
-        dataset["manifest_fence"],
-    ).files
+    listed = publication.list_files(open_storage(complete.storage_config()), dataset)
     ordered = sorted(listed.items())
     if json_:
         rows = [{"path": path, "size": source.size, "md5": source.md5} for path, source in ordered]

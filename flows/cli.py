@@ -75,6 +75,8 @@ def _finish(outcome: dict[str, object], as_json: bool) -> None:
 def main(*words: str) -> None:
     """Run `crunch WORDS` with the arguments of this process; an error ends as a sentence on stderr and an exit code."""
     signal.signal(signal.SIGTERM, _terminated)
+    # Prefect tells its states, and errors with their tracebacks, in its own pages; the terminal is for our own words.
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     try:
         app(args=[*words, *sys.argv[1:]], prog_name="crunch")
     except CrunchError as error:

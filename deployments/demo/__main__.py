@@ -25,7 +25,7 @@ from crunch_tasks.storage_settings import load_storage_settings
 from deployments.demo.data import DemoProject, projects
 from deployments.local import crunch_server, free_port, manage, prefect_server, server_environment
 
-USER = PASSWORD = "demo"
+USER = PASSWORD = "demo"  # noqa: S105 - on loopback, and printed
 console = Console(highlight=False)
 
 
