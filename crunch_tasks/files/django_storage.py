@@ -139,7 +139,13 @@ class DjangoStorage:
             before_commit()
             if storage.exists(key):
                 storage.delete(key)
-            name = storage.save(key, file)
+            try:
+                name = storage.save(key, file)
+            except BaseException:
+                # Most such storages write in place, so what there is now is a part.
+                with contextlib.suppress(Exception):
+                    storage.delete(key)
+                raise
             if name != key:
                 storage.delete(name)
                 raise RenamingStorage(
