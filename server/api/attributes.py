@@ -7,13 +7,14 @@ from typing import Any
 from rest_framework import serializers, viewsets
 
 from server.api.base import API
+from server.api.fields import ItemSlugField
 from server.kinds import KINDS
 from server.models import Attribute, Item
 
 
 class AttributeSerializer(serializers.ModelSerializer[Attribute]):
     kind = ""
-    item = serializers.SlugRelatedField(slug_field="slug", queryset=Item.objects.all())
+    item = ItemSlugField(queryset=Item.objects.all())
 
     class Meta:
         model = Attribute

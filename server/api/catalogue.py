@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from server.api.base import API
-from server.api.fields import RawTextField
+from server.api.fields import ItemSlugField, RawTextField
 from server.kinds import ExplicitBooleanField
 from server.models import Dataset, Item, Project
 from server.models.datasets import BASE_PATH_LENGTH
@@ -71,7 +71,7 @@ class ProjectSerializer(NodeSerializer):
 
 
 class ItemSerializer(NodeSerializer):
-    parent = serializers.SlugRelatedField(slug_field="slug", queryset=Item.objects.all())
+    parent = ItemSlugField(queryset=Item.objects.all())  # type: ignore[assignment]
     attributes = AttributeValuesField()
 
     class Meta:
@@ -83,7 +83,7 @@ class ItemSerializer(NodeSerializer):
 
 
 class DatasetSerializer(NodeSerializer):
-    parent = serializers.SlugRelatedField(slug_field="slug", queryset=Project.objects.all())
+    parent = ItemSlugField(queryset=Project.objects.all())  # type: ignore[assignment]
     attributes = AttributeValuesField()
     items = serializers.SerializerMethodField()
     base_file_path = serializers.CharField(

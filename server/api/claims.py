@@ -12,7 +12,7 @@ from rest_framework.response import Response
 
 from crunch_tasks import contract
 from crunch_tasks.errors import Refused
-from server.api.base import API, ProblemSerializer
+from server.api.base import API, ProblemSerializer, signed_in
 from server.api.catalogue import DatasetSerializer, ProjectSerializer
 from server.api.fields import CappedTextField, OptionalTextField, ProgressField, WebAddressField
 from server.models import Claim, Dataset, Installation
@@ -112,7 +112,7 @@ class ClaimsView(API):
         """Claim the next dataset, of one project or of any, or one that is named."""
         asked = ClaimRequestSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
-        found = claims.claim(request.user, claims.ClaimRequest(**asked.validated_data))
+        found = claims.claim(signed_in(request), claims.ClaimRequest(**asked.validated_data))
         if found is None:
             return Response(status=status.HTTP_204_NO_CONTENT)
         claim, new = found
@@ -128,7 +128,7 @@ class HeartbeatView(API):
         """Renew the lease, also an expired one that nobody took, and tell the progress. 409: the lease is lost."""
         sent = HeartbeatSerializer(data=request.data)
         sent.is_valid(raise_exception=True)
-        ttl_s, cancel = claims.heartbeat(request.user, pk, **sent.validated_data)
+        ttl_s, cancel = claims.heartbeat(signed_in(request), pk, **sent.validated_data)
         return Response({"ttl_s": ttl_s, "cancel": cancel})
 
 
@@ -141,7 +141,7 @@ class ReleaseView(API):
         """Give the dataset back unprocessed, no attempt charged."""
         sent = ReleaseSerializer(data=request.data)
         sent.is_valid(raise_exception=True)
-        claims.release(request.user, pk, **sent.validated_data)
+        claims.release(signed_in(request), pk, **sent.validated_data)
         return Response({"released": True})
 
 
@@ -149,7 +149,7 @@ class CancelView(API):
     @extend_schema(request=None, responses={200: CancelAnswerSerializer, **dict.fromkeys((401, 404, 409), PROBLEM)})
     def post(self, request: Request, pk: int) -> Response:
         """Ask for the run's end; its client learns of it with the next heartbeat."""
-        return Response(CancelAnswerSerializer(claims.cancel(request.user, pk)).data)
+        return Response(CancelAnswerSerializer(claims.cancel(signed_in(request), pk)).data)
 
 
 class NextView(API):

@@ -71,3 +71,16 @@ class ProgressField(serializers.DictField):
         if len(text) > PROGRESS_BYTES or b"\\u0000" in text:
             raise serializers.ValidationError(f"Progress is at most {PROGRESS_BYTES} bytes, without NUL.")
         return found
+
+
+class ItemSlugField(serializers.SlugRelatedField[Any]):
+    """An item, a project or the like, by its slug."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(slug_field="slug", **kwargs)
+
+    def to_internal_value(self, data: Any) -> Any:
+        # PostgreSQL refuses to look for a NUL.
+        if not isinstance(data, str) or "\x00" in data:
+            self.fail("invalid")
+        return super().to_internal_value(data)

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from crunch_tasks.contract import DIAGNOSTICS, Stage, State
-from server.api.base import API, ProblemSerializer
+from server.api.base import API, ProblemSerializer, signed_in
 from server.api.fields import CappedTextField, NoteField, OptionalTextField, WebAddressField
 from server.models import Status
 from server.models.statuses import DIAGNOSTIC_LENGTH
@@ -101,7 +101,7 @@ class StatusesView(API, generics.ListAPIView[Status]):
         """Report that a stage of a dataset's run reached a state. `effective` tells whether it changed anything."""
         sent = StatusEventSerializer(data=request.data)
         sent.is_valid(raise_exception=True)
-        kept, new = statuses.record(request.user, sent.event())
+        kept, new = statuses.record(signed_in(request), sent.event())
         if kept.refusal in statuses.LOST:
             problem = {"detail": f"The lease is lost: {kept.get_refusal_display()}.", "code": kept.refusal}
             return Response(problem, status=status.HTTP_409_CONFLICT)

@@ -1,0 +1,60 @@
+"""The cast: alice owns what happens, bob is a colleague; a stranger has no token. And a project of theirs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from django.contrib.auth.models import User
+from rest_framework.test import APIClient
+
+from server.models import Dataset, Project
+from server.services import catalogue
+from tests.support.calls import signed_in
+from tests.support.servers import Postgres, postgres
+
+# Read when it is first needed, so it is in time here; without it the tests would leave a data folder behind.
+os.environ.setdefault("CRUNCH_SECRET_KEY", "only-for-tests")
+
+
+@pytest.fixture
+def alice(db: None) -> User:
+    return User.objects.create_user("alice")
+
+
+@pytest.fixture
+def bob(db: None) -> User:
+    return User.objects.create_user("bob")
+
+
+@pytest.fixture
+def api(alice: User) -> APIClient:
+    """Alice's client."""
+    return signed_in(alice)
+
+
+@pytest.fixture
+def bobs_api(bob: User) -> APIClient:
+    return signed_in(bob)
+
+
+@pytest.fixture
+def stranger() -> APIClient:
+    return APIClient()
+
+
+@pytest.fixture
+def project(db: None) -> Project:
+    return catalogue.create_project(name="Birds", workflow="#!/bin/bash\necho hi\n")
+
+
+@pytest.fixture
+def dataset(project: Project) -> Dataset:
+    return catalogue.create_dataset(project, name="One")
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Postgres]:
+    with postgres() as running:
+        yield running

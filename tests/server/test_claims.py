@@ -1,0 +1,239 @@
+"""Claims as clients and people see them: who gets what, how it is kept, lost, given back and cancelled."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from django.contrib.auth.models import User
+from rest_framework.test import APIClient
+
+from crunch_tasks.contract import Claim, Stage, State
+from server.models import Dataset, Project, Status
+from server.services import catalogue, datasets
+from tests.support.calls import claim, expire, post_json, status
+
+
+def heartbeat(api: APIClient, claimed, **body):
+    body = {"fence": claimed["fence"], **body}
+    return post_json(api, f"/api/claims/{claimed['claim']}/heartbeat/", body)
+
+
+def release(api: APIClient, claimed, fence=None):
+    body = {"fence": fence or claimed["fence"], "reason": "SIGTERM"}
+    return post_json(api, f"/api/claims/{claimed['claim']}/release/", body)
+
+
+def cancel(api: APIClient, claimed):
+    return api.post(f"/api/claims/{claimed['claim']}/cancel/")
+
+
+def test_a_claim_tells_all_that_a_run_needs(api: APIClient, dataset: Dataset) -> None:
+    answer = claim(api)
+    assert answer.status_code == 201
+    told = Claim.from_wire(answer.json())
+    assert (told.slug, told.fence, told.ttl_s, told.heartbeat_s) == ("birds:one", 1, 900, 30)
+    assert told.workflow == "#!/bin/bash\necho hi\n"
+    assert told.workflow_sha256 == hashlib.sha256(told.workflow.encode()).hexdigest()
+    assert told.dataset["state"] == "running"
+    assert told.project["slug"] == "birds"
+    assert claim(api).status_code == 204
+
+
+def test_higher_priority_first_then_older_and_next_agrees(api: APIClient, project: Project) -> None:
+    for name, priority, locked in [("a", 0, False), ("b", 5, False), ("c", 5, False), ("held", 9, True)]:
+        catalogue.create_dataset(project, name=name, priority=priority, locked=locked)
+    taken = []
+    while (coming := api.get("/api/next/").json())["dataset"]:
+        assert coming == api.get("/api/projects/birds/next/").json()
+        taken.append(claim(api, project="birds").json()["dataset"]["slug"])
+        assert taken[-1] == coming["dataset"]
+    assert taken == ["birds:b", "birds:c", "birds:a"]
+    assert coming == {"project": "", "dataset": ""}
+
+
+def test_next_changes_nothing_and_knows_used_up_leases(api: APIClient, project: Project, dataset: Dataset) -> None:
+    Project.objects.update(max_attempts=1)
+    claim(api)
+    expire(dataset.pk)
+    assert api.get("/api/next/").json() == {"project": "", "dataset": ""}
+    assert Dataset.objects.get().state == "running"
+    assert claim(api).status_code == 204
+    assert Dataset.objects.get().state == "failed"
+
+
+def test_a_project_without_datasets_gives_nothing_and_an_unknown_one_404(api: APIClient, dataset: Dataset) -> None:
+    catalogue.create_project(name="Empty")
+    assert claim(api, project="empty").status_code == 204
+    assert claim(api, project="nope").status_code == 404
+    assert api.get("/api/projects/nope/next/").json() == {"detail": "There is no project 'nope'."}
+
+
+def test_the_same_request_gets_the_same_claim_while_it_is_current(
+    api: APIClient, bobs_api: APIClient, project: Project, dataset: Dataset
+) -> None:
+    catalogue.create_dataset(project, name="Two")
+    first = claim(api, request_id="once")
+    expire(dataset.pk)
+    again = claim(api, request_id="once")
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert again.json()["claim"] == first.json()["claim"]
+    assert not Dataset.objects.get(pk=dataset.pk).lease_expired
+    assert claim(bobs_api, request_id="once").json()["dataset"]["slug"] == "birds:two"
+    release(api, first.json())
+    ended = claim(api, request_id="once")
+    assert (ended.status_code, ended.json()["code"]) == (409, "claim_ended")
+
+
+def test_a_named_dataset_is_taken_in_any_state_but_a_live_lease_or_a_hold(
+    api: APIClient, bobs_api: APIClient, dataset: Dataset
+) -> None:
+    first = claim(api, dataset="birds:one").json()
+    leased = claim(bobs_api, dataset="birds:one")
+    assert (leased.status_code, leased.json()["code"]) == (409, "leased")
+    assert "alice" in leased.json()["detail"]
+    assert "node1" in leased.json()["detail"]
+    status(api, first, Stage.SETUP, State.FAIL)
+    second = claim(bobs_api, dataset="birds:one").json()
+    assert second["fence"] == 2
+    assert second["dataset"]["attempt"] == 0
+    expire(dataset.pk)
+    third = claim(api, dataset="birds:one").json()
+    assert (third["fence"], third["dataset"]["attempt"]) == (3, 1)
+    status(api, third, Stage.UPLOAD, State.SUCCESS)
+    datasets.set_hold(dataset.pk, True)
+    held = claim(api, dataset="birds:one")
+    assert (held.status_code, held.json()["code"]) == (409, "locked")
+    datasets.set_hold(dataset.pk, False)
+    assert claim(api, dataset="birds:one").status_code == 201
+    assert claim(api, dataset="birds:nope").status_code == 404
+    assert claim(api, dataset="birds:one", project="other").status_code == 404
+
+
+def test_an_expired_lease_stays_its_holders_until_it_is_taken(
+    api: APIClient, bobs_api: APIClient, dataset: Dataset
+) -> None:
+    first = claim(api).json()
+    expire(dataset.pk)
+    assert heartbeat(api, first).json() == {"ttl_s": 900.0, "cancel": False}
+    assert claim(bobs_api).status_code == 204
+    expire(dataset.pk)
+    second = claim(bobs_api).json()
+    assert second["fence"] == 2
+    lost = heartbeat(api, first)
+    assert (lost.status_code, lost.json()["code"]) == (409, "lost")
+    assert release(api, first).status_code == 409
+    assert heartbeat(bobs_api, second).status_code == 200
+
+
+def test_lost_clients_are_counted_and_one_too_many_is_a_failure(
+    api: APIClient, project: Project, dataset: Dataset
+) -> None:
+    other = catalogue.create_dataset(project, name="Two", priority=-1)
+    for attempt in range(3):
+        claimed = claim(api).json()
+        assert (claimed["dataset"]["id"], claimed["dataset"]["attempt"]) == (dataset.pk, attempt)
+        expire(dataset.pk)
+    assert claim(api).json()["dataset"]["id"] == other.pk
+    dataset.refresh_from_db()
+    assert (dataset.state, dataset.fence, dataset.attempt) == ("failed", 4, 3)
+    fail = Status.objects.get(dataset=dataset)
+    assert (fail.state, fail.effective, fail.fence, fail.site_user) == (State.FAIL, True, 4, None)
+    assert "3 of 3" in fail.note
+
+
+def test_release_gives_back_without_charging_and_may_be_repeated(api: APIClient, dataset: Dataset) -> None:
+    claimed = claim(api).json()
+    assert release(api, claimed).status_code == 200
+    assert release(api, claimed).status_code == 200
+    dataset.refresh_from_db()
+    assert (dataset.state, dataset.attempt, dataset.lease_owner, dataset.claim) == ("unprocessed", 0, None, None)
+    assert heartbeat(api, claimed).status_code == 409
+
+
+def test_cancel_reaches_the_client_and_who_cancelled_is_kept(
+    api: APIClient, bobs_api: APIClient, dataset: Dataset
+) -> None:
+    claimed = claim(api).json()
+    assert cancel(bobs_api, claimed).json()["cancelled_by"] == "bob"
+    assert heartbeat(api, claimed).json()["cancel"] is True
+    assert release(api, claimed).status_code == 200
+    dataset.refresh_from_db()
+    assert dataset.state == "failed"
+    assert Status.objects.get(dataset=dataset).note == "Cancelled by bob."
+    assert cancel(bobs_api, claimed).json()["code"] == "claim_ended"
+
+
+def test_a_cancelled_run_of_a_lost_client_fails(
+    api: APIClient, bobs_api: APIClient, project: Project, dataset: Dataset
+) -> None:
+    asked_before = claim(api).json()
+    cancel(bobs_api, asked_before)
+    expire(dataset.pk)
+    assert claim(api).status_code == 204
+    assert Dataset.objects.get(pk=dataset.pk).state == "failed"
+    asked_after = claim(api, dataset=dataset.slug).json()
+    expire(dataset.pk)
+    assert cancel(bobs_api, asked_after).json()["end_reason"] == "cancelled"
+    assert Dataset.objects.get(pk=dataset.pk).state == "failed"
+
+
+def test_another_users_token_changes_nothing(api: APIClient, bobs_api: APIClient, dataset: Dataset) -> None:
+    claimed = claim(api).json()
+    before = Dataset.objects.values().get()
+    answers = [
+        heartbeat(bobs_api, claimed),
+        release(bobs_api, claimed),
+        status(bobs_api, claimed, Stage.SETUP, State.START),
+    ]
+    assert [answer.status_code for answer in answers] == [403, 403, 403]
+    assert Dataset.objects.values().get() == before
+    assert not Status.objects.exists()
+
+
+def test_progress_is_kept_and_only_small_plain_json(api: APIClient, dataset: Dataset) -> None:
+    claimed = claim(api).json()
+    assert heartbeat(api, claimed, progress={"done": 1, "total": 3}).status_code == 200
+    for bad in ({"a": "x" * 5000}, {"a": "\x00"}, {"a": "\ud800"}, {"a": float("inf")}, [1], "x"):
+        assert heartbeat(api, claimed, progress=bad).status_code == 400
+    dataset.refresh_from_db()
+    assert dataset.progress == {"done": 1, "total": 3}
+
+
+@pytest.mark.parametrize("url", ["javascript:alert(1)", "file:///etc/passwd", "data:text/html,x", "x"])
+def test_a_flow_runs_address_is_a_web_address(api: APIClient, dataset: Dataset, url: str) -> None:
+    assert claim(api, flow_run_url=url).status_code == 400
+    assert claim(api, flow_run_url="").status_code == 201
+
+
+def test_reset_refuses_the_old_fence_and_keeps_history(api: APIClient, alice: User, dataset: Dataset) -> None:
+    claimed = claim(api).json()
+    status(api, claimed, Stage.SETUP, State.START)
+    assert api.post("/api/datasets/birds:one/reset/").json()["state"] == "unprocessed"
+    assert heartbeat(api, claimed).status_code == 409
+    late = status(api, claimed, Stage.SETUP, State.FAIL)
+    assert (late.status_code, late.json()["code"]) == (409, "fence")
+    dataset.refresh_from_db()
+    assert (dataset.state, dataset.fence) == ("unprocessed", 2)
+    assert list(Status.objects.values_list("effective", flat=True)) == [True, False]
+    assert claim(api).json()["fence"] == 3
+
+
+def test_all_failed_of_a_project_are_reset(api: APIClient, project: Project) -> None:
+    for name in "abc":
+        catalogue.create_dataset(project, name=name)
+    for _ in range(2):
+        status(api, claim(api).json(), Stage.WORKFLOW, State.FAIL)
+    claim(api)
+    assert api.post("/api/projects/birds/reset-failed/").json() == {"reset": 2}
+    assert sorted(Dataset.objects.values_list("state", flat=True)) == ["running", "unprocessed", "unprocessed"]
+
+
+def test_a_slow_edit_does_not_write_an_old_state_back(api: APIClient, dataset: Dataset) -> None:
+    before_the_claim = Dataset.objects.get(pk=dataset.pk)
+    claim(api)
+    before_the_claim.description = "edited"
+    before_the_claim.save()
+    dataset.refresh_from_db()
+    assert (dataset.state, dataset.fence, dataset.description) == ("running", 1, "edited")
+    assert dataset.claim is not None
