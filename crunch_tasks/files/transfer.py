@@ -281,12 +281,12 @@ def upload(
 def _retrying(work: Callable[[], R], check: Check) -> R:
     """Do the work, again with growing pauses while its errors say that this can help."""
     for again in range(1, TRIES + 1):
+        check()
         try:
             return work()
         except CrunchError as error:
             if not error.retryable or again == TRIES:
                 raise
-        check()
         time.sleep(FIRST_PAUSE_S * 2 ** (again - 1) * random.uniform(0.5, 1.5))  # noqa: S311
     raise TransferError
 

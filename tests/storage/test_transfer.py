@@ -1,0 +1,263 @@
+"""Downloads and uploads: right or not at all, nothing twice, and every failure says which object."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from crunch_tasks.errors import Cancelled, LeaseLost, NamesRefused, ObjectMissing, TransferError, WorkspaceError
+from crunch_tasks.files import publication, transfer
+from crunch_tasks.files.checksums import compute_manifest
+from crunch_tasks.files.manifest import Manifest
+from crunch_tasks.files.plan import Source
+from crunch_tasks.files.storage import Storage
+from crunch_tasks.files.transfer import Progress, download, upload
+from crunch_tasks.files.workspace import Workspace
+from crunch_tasks.testing import MemoryStorage
+from tests.support.faulty import FaultyStorage, Killed, Rule
+
+INPUTS = {"p/d1/a b": b"one", "p/d1/sub/sample#1": b"two" * 1000, "p/d1/empty": b"", "p/d1/ä.gz": b"\x1f\x8bthree"}
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "FIRST_PAUSE_S", 0.0)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    made = Workspace(tmp_path / "work", "p:d1")
+    made.make()
+    return made
+
+
+def fill(storage: Storage) -> None:
+    for key, data in INPUTS.items():
+        storage.write(key, data)
+
+
+def sources(storage: Storage) -> dict[str, Source]:
+    return dict(publication.inputs(storage, "p/d1").files)
+
+
+def files_of(workspace: Workspace) -> dict[str, bytes]:
+    return {path: (workspace.root / path).read_bytes() for path in workspace.walk().files}
+
+
+EXPECTED = {key.removeprefix("p/d1/"): data for key, data in INPUTS.items()}
+
+
+def test_a_download_brings_every_byte_and_time_and_a_second_one_nothing(storage: Storage, workspace: Workspace) -> None:
+    fill(storage)
+    watched = FaultyStorage(storage)
+    seen: list[Progress] = []
+    report = download(watched, sources(storage), workspace, progress=seen.append)
+    assert files_of(workspace) == EXPECTED
+    assert (report.moved, report.bytes, report.skipped) == (4, sum(map(len, INPUTS.values())), 0)
+    assert (seen[-1].files_done, seen[-1].bytes_done) == (4, report.bytes)
+    for path, source in sources(storage).items():
+        if source.mtime_ns is not None:
+            assert (workspace.root / path).stat().st_mtime_ns == source.mtime_ns
+    # Another process, the same folders.
+    again = Workspace(workspace.directory, workspace.slug)
+    watched.reads.clear()
+    report = download(watched, sources(storage), again)
+    assert (report.moved, report.skipped, watched.reads) == (0, 4, [])
+
+
+def test_only_what_differs_is_fetched(storage: Storage, workspace: Workspace) -> None:
+    fill(storage)
+    download(storage, sources(storage), workspace)
+    (workspace.root / "a b").write_bytes(b"ONE")
+    (workspace.root / "empty").unlink()
+    report = download(storage, sources(storage), workspace)
+    assert (report.moved, report.skipped) == (2, 2)
+    assert files_of(workspace) == EXPECTED
+
+
+def test_a_download_restores_times_that_a_workflow_touched(workspace: Workspace) -> None:
+    storage = MemoryStorage(INPUTS)
+    download(storage, sources(storage), workspace)
+    os.utime(workspace.root / "a b")
+    assert download(storage, sources(storage), workspace).moved == 0
+    assert (workspace.root / "a b").stat().st_mtime_ns == sources(storage)["a b"].mtime_ns
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3, 4])
+def test_killed_in_a_download_the_next_fetches_only_the_rest(workspace: Workspace, nth: int) -> None:
+    storage = FaultyStorage(MemoryStorage(INPUTS))
+    storage.storage.parallel = 1
+    storage.rules = [Rule("iter_bytes", Killed(), nth=nth)]
+    with pytest.raises(Killed):
+        download(storage, sources(storage), workspace)
+    assert files_of(workspace).items() <= EXPECTED.items()
+    storage.rules = []
+    storage.reads.clear()
+    again = Workspace(workspace.directory, workspace.slug)
+    download(storage, sources(storage), again)
+    assert files_of(again) == EXPECTED
+    assert len([key for key in storage.reads if "/.crunch/" not in key]) == len(INPUTS) - (nth - 1)
+    assert list(again.partial.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda data: data[:-1], lambda data: bytes([data[0] ^ 1]) + data[1:]], ids=["cut short", "one bit"]
+)
+def test_spoilt_bytes_are_noticed_retried_and_then_named(workspace: Workspace, spoil: Callable[[bytes], bytes]) -> None:
+    storage = FaultyStorage(MemoryStorage(INPUTS))
+    storage.rules = [Rule("iter_bytes", spoil, key="sample#1", times=2)]
+    download(storage, sources(storage), workspace)
+    assert files_of(workspace) == EXPECTED
+    (workspace.root / "sub/sample#1").unlink()
+    storage.rules = [Rule("iter_bytes", spoil, key="sample#1")]
+    with pytest.raises(TransferError, match="sub/sample#1"):
+        download(storage, sources(storage), workspace)
+    assert "sub/sample#1" not in files_of(workspace)
+
+
+def test_a_wrong_sum_is_told_with_both_sums(workspace: Workspace) -> None:
+    storage = FaultyStorage(MemoryStorage({"p/d1/x": b"right"}))
+    storage.rules = [Rule("iter_bytes", lambda data: b"wrong")]
+    with pytest.raises(TransferError) as caught:
+        download(storage, sources(storage), workspace)
+    for data in (b"right", b"wrong"):
+        assert hashlib.md5(data).hexdigest() in str(caught.value)
+
+
+def test_an_earlier_manifests_sum_is_checked_where_the_storage_knows_none(workspace: Workspace) -> None:
+    storage = MemoryStorage({"p/d1/x": b"flipped"}, tells_sums=False)
+    known = Source("p/d1/x", 7, hashlib.md5(b"correct").hexdigest())
+    with pytest.raises(TransferError, match="p/d1/x"):
+        download(storage, {"x": known}, workspace)
+
+
+def test_transient_errors_are_retried_and_lasting_ones_are_not(workspace: Workspace) -> None:
+    storage = FaultyStorage(MemoryStorage(INPUTS))
+    storage.rules = [Rule("iter_bytes", TransferError("reset"), key="a b", times=3)]
+    download(storage, sources(storage), workspace)
+    gone = Rule("iter_bytes", ObjectMissing("'p/d1/a b' vanished"), key="a b")
+    storage.rules = [gone]
+    (workspace.root / "a b").unlink()
+    with pytest.raises(ObjectMissing, match="a b"):
+        download(storage, sources(storage), workspace)
+    assert gone.seen == 1
+
+
+def test_too_small_a_disk_fails_before_the_first_byte(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = FaultyStorage(MemoryStorage(INPUTS))
+    monkeypatch.setattr(Workspace, "free_bytes", lambda self: 1000)
+    with pytest.raises(WorkspaceError, match=r"bytes are needed, 1000 are free"):
+        download(storage, sources(storage), workspace)
+    assert storage.reads == []
+    assert files_of(workspace) == {}
+
+
+def test_a_disk_that_fills_up_says_needed_and_free(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(transfer.tree, "place", full)
+    with pytest.raises(WorkspaceError, match=r"is full: .* needs \d+ bytes, \d+ are free"):
+        download(MemoryStorage(INPUTS), sources(MemoryStorage(INPUTS)), workspace)
+
+
+def test_bad_names_are_refused_together_before_a_byte_is_written(workspace: Workspace) -> None:
+    names = ["../up", "a//b", "back\\slash", "./dot", "new\nline", "file", "file/child"]
+    storage = FaultyStorage(MemoryStorage({f"p/d1/{name}": b"x" for name in names}))
+    with pytest.raises(NamesRefused) as caught:
+        publication.inputs(storage, "p/d1")
+    assert len(caught.value.problems) == 6
+    assert storage.reads == []
+
+
+def test_links_that_a_workflow_left_are_replaced_not_followed(workspace: Workspace, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "a b").write_bytes(b"safe")
+    (workspace.root / "a b").symlink_to(outside / "a b")
+    (workspace.root / "sub").symlink_to(outside)
+    (workspace.root / "empty").mkdir()
+    (workspace.root / "empty" / "x").touch()
+    storage = MemoryStorage(INPUTS)
+    download(storage, sources(storage), workspace)
+    assert files_of(workspace) == EXPECTED
+    assert {path.name: path.read_bytes() for path in outside.iterdir()} == {"a b": b"safe"}
+
+
+def test_a_cancel_stops_a_download(workspace: Workspace) -> None:
+    def cancelled() -> None:
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        download(MemoryStorage(INPUTS), sources(MemoryStorage(INPUTS)), workspace, check=cancelled)
+    assert files_of(workspace) == {}
+
+
+def manifest_of(workspace: Workspace) -> Manifest:
+    return compute_manifest(workspace.root, workspace.walk(), workspace.hashes)
+
+
+def test_no_write_starts_without_enough_lease(workspace: Workspace) -> None:
+    (workspace.root / "x").write_bytes(b"x")
+    storage = FaultyStorage(MemoryStorage())
+    asked: list[float] = []
+
+    def may_write(timeout_s: float) -> None:
+        asked.append(timeout_s)
+        raise LeaseLost
+
+    with pytest.raises(LeaseLost):
+        upload(storage, {"x": "p/x"}, workspace, workspace.walk(), manifest_of(workspace), may_write=may_write)
+    assert storage.storage.objects == {}
+    assert asked == [storage.timeout_s]
+
+
+def test_a_file_swapped_for_a_link_after_the_walk_is_not_sent(workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"s")
+    (workspace.root / "sub").mkdir()
+    (workspace.root / "sub" / "x").write_bytes(b"x")
+    walk, manifest = workspace.walk(), manifest_of(workspace)
+    (workspace.root / "sub" / "x").unlink()
+    (workspace.root / "sub" / "x").symlink_to(tmp_path / "secret")
+    storage = MemoryStorage()
+    with pytest.raises(WorkspaceError, match="sub/x"):
+        upload(storage, {"sub/x": "p/x"}, workspace, walk, manifest)
+    shutil.move(workspace.root / "sub", tmp_path / "moved")
+    (workspace.root / "sub").symlink_to(tmp_path / "moved")
+    with pytest.raises(WorkspaceError, match="sub/x"):
+        upload(storage, {"sub/x": "p/x"}, workspace, walk, manifest)
+    assert storage.objects == {}
+
+
+def test_a_file_that_vanished_is_named_and_the_old_object_stays(workspace: Workspace) -> None:
+    (workspace.root / "x").write_bytes(b"new")
+    walk, manifest = workspace.walk(), manifest_of(workspace)
+    (workspace.root / "x").unlink()
+    storage = MemoryStorage({"p/x": b"old"})
+    with pytest.raises(WorkspaceError, match="'x'"):
+        upload(storage, {"x": "p/x"}, workspace, walk, manifest)
+    assert storage.objects == {"p/x": b"old"}
+
+
+def test_memory_stays_flat_for_a_large_file(workspace: Workspace, storage_of: Callable[[str], Storage]) -> None:
+    import tracemalloc
+
+    storage = storage_of("folder")
+    size = 200 * 1024 * 1024
+    with (workspace.root / "sparse").open("wb") as file:
+        file.truncate(size)
+    manifest = manifest_of(workspace)
+    tracemalloc.start()
+    upload(storage, {"sparse": "p/d1/sparse"}, workspace, workspace.walk(), manifest)
+    (workspace.root / "sparse").unlink()
+    download(storage, sources(storage), workspace)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20 * 1024 * 1024
+    assert (workspace.root / "sparse").stat().st_size == size
