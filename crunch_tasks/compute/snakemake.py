@@ -5,6 +5,7 @@ Not through Snakemake's Python API, which changes the process's working director
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import stat
@@ -78,12 +79,14 @@ class Events:
         self._offset += len(complete)
         before = (*self._steps, self.rule)
         for line in complete.splitlines():
-            self._take(json.loads(line))
+            # Progress is a courtesy: a line that something else wrote must not end the run.
+            with contextlib.suppress(ValueError):
+                self._take(json.loads(line))
         after = (*self._steps, self.rule)
         if self.progress is not None and after != before:
             self.progress(*after)
 
-    def _take(self, event: dict[str, Any]) -> None:
+    def _take(self, event: Any) -> None:
         match event:
             case {"event": "run_info", "stats": {"total": int(total)}}:
                 self._steps = (0, total)

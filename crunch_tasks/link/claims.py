@@ -101,7 +101,7 @@ class Claims:
         return HeldRequest(path, fd, request)
 
     def leftovers(self) -> Iterator[HeldRequest]:
-        """The requests of processes that are gone, oldest first; each is locked by this process when it is given out."""
+        """The requests of processes that are gone, oldest first; each is locked when it is given out."""
         for path in sorted(self.folder.glob("*.json"), key=_age):
             held = _take(path)
             if held is not None:

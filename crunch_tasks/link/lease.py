@@ -27,6 +27,7 @@ from crunch_tasks.errors import (
 from crunch_tasks.link import backoff
 from crunch_tasks.link.client import CrunchClient
 
+LAST_BEAT_S = 1.0
 LARGEST_SHARE = 0.9
 """Of a lease, what one write's time-out may take: the rest is for the renewal's way here."""
 RELEASE_PATIENCE_S = 8.0
@@ -164,7 +165,8 @@ class Lease:
         self._stop.set()
         self._beat_wanted.set()
         if self._thread.is_alive():
-            self._thread.join()
+            # A renewal on its way may take long to time out; its answer would change nothing any more.
+            self._thread.join(LAST_BEAT_S)
 
     def _run(self) -> None:
         failures = 0

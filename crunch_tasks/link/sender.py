@@ -16,6 +16,7 @@ from crunch_tasks.link.durable import STATE_FOLDER
 from crunch_tasks.link.outbox import Outbox, Recorded, outboxes
 
 LONGEST_WAIT_S = 30.0
+LAST_POST_S = 2.0
 
 log = logging.getLogger("crunch.outbox")
 
@@ -96,7 +97,8 @@ class Sender:
         self._stop.set()
         self.outbox.news.set()
         if self._thread.is_alive():
-            self._thread.join()
+            # What is on its way may take long to time out; it stays in the outbox and can be sent again.
+            self._thread.join(LAST_POST_S)
 
     def _run(self) -> None:
         failures = 0
