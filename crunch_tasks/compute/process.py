@@ -21,6 +21,8 @@ from crunch_tasks.errors import WorkflowFailed, WorkspaceError
 POLL_S = 0.2
 GRACE_S = 10.0
 """From SIGTERM to SIGKILL, in seconds."""
+REPORT_S = 10.0
+"""What the supervisor may take, in seconds, to tell of the end; one that was stopped is killed then."""
 TAIL_BYTES = 32 * 1024
 """How much of the log's end an Outcome holds."""
 
@@ -131,9 +133,7 @@ class _Supervised:
 
     def __exit__(self, *_: object) -> None:
         try:
-            self._close_life()
-            # The supervisor ends the tree on its own now, also if a second Ctrl-C stops this wait.
-            self._wait_report(None)
+            self._end_tree()
             self.process.wait()
         finally:
             os.close(self.report_fd)
@@ -151,8 +151,7 @@ class _Supervised:
 
     def end(self) -> dict[str, Any]:
         """End what still runs and return the last report. Raises WorkflowFailed when the command never started."""
-        self._close_life()
-        self._wait_report(None)
+        self._end_tree()
         for report in self.reports:
             if "error" in report:
                 raise WorkflowFailed(f"The workflow cannot be started: {report['error']}.")
@@ -170,16 +169,19 @@ class _Supervised:
             "Memory may have run out."
         )
 
-    def _close_life(self) -> None:
+    def _end_tree(self) -> None:
+        # From here on the supervisor ends everything by itself, also if a second Ctrl-C stops this wait.
         if self.life >= 0:
             os.close(self.life)
             self.life = -1
+        if not self._wait_report(self.grace_s + supervisor.KILL_PATIENCE_S + REPORT_S):
+            self.process.kill()
 
-    def _wait_report(self, timeout_s: float | None) -> bool:
-        """Read reports until the last, for `timeout_s` seconds at most (None: without limit); True when it is there."""
-        deadline = time.monotonic() + timeout_s if timeout_s is not None else None
+    def _wait_report(self, timeout_s: float) -> bool:
+        """Read reports until the last, for `timeout_s` seconds at most; True when it is there."""
+        deadline = time.monotonic() + timeout_s
         while True:
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            left = max(0.0, deadline - time.monotonic())
             if not select.select([self.report_fd], [], [], left)[0]:
                 return False
             data = os.read(self.report_fd, 65536)

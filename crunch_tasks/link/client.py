@@ -103,16 +103,24 @@ class CrunchClient:
         except (KeyError, TypeError, ValueError) as error:
             raise ServerError(f"The server at {self.url} answered a claim that cannot be read: {error!r}.") from error
 
-    def heartbeat(self, claim: int, fence: int, progress: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+    def heartbeat(
+        self,
+        claim: int,
+        fence: int,
+        progress: Mapping[str, Any] | None = None,
+        *,
+        timeout_s: float | None = None,
+    ) -> Mapping[str, Any]:
         """Renew the lease, asking once: `{ttl_s, cancel}`. Refused with status 409 means that it is lost."""
         body: dict[str, Any] = {"fence": fence}
         if progress is not None:
             body["progress"] = dict(progress)
-        return self._object("POST", f"api/claims/{claim}/heartbeat/", body, patience_s=0)
+        return self._object("POST", f"api/claims/{claim}/heartbeat/", body, patience_s=0, timeout_s=timeout_s)
 
     def release(self, claim: int, fence: int, reason: str, *, patience_s: float | None = None) -> None:
         """Give the dataset back unprocessed."""
-        self._call("POST", f"api/claims/{claim}/release/", {"fence": fence, "reason": reason}, patience_s=patience_s)
+        body = {"fence": fence, "reason": reason}
+        self._call("POST", f"api/claims/{claim}/release/", body, patience_s=patience_s, timeout_s=patience_s)
 
     def cancel(self, claim: int) -> None:
         """Ask for the end of a run, as a person's Cancel button does."""
@@ -183,9 +191,10 @@ class CrunchClient:
         json: Mapping[str, Any] | None = None,
         *,
         patience_s: float | None = None,
+        timeout_s: float | None = None,
         repeatable: bool = True,
     ) -> Mapping[str, Any]:
-        body = self._call(method, path, json, patience_s=patience_s, repeatable=repeatable)
+        body = self._call(method, path, json, patience_s=patience_s, timeout_s=timeout_s, repeatable=repeatable)
         if not isinstance(body, dict):
             raise ServerError(f"The server at {self.url} answered {path} with something else than asked for.")
         return body
@@ -197,9 +206,13 @@ class CrunchClient:
         json: Mapping[str, Any] | None = None,
         *,
         patience_s: float | None = None,
+        timeout_s: float | None = None,
         repeatable: bool = True,
     ) -> Any:
-        """One request and its answer's JSON. What is not `repeatable` is sent again only if it was surely not done."""
+        """One request and its answer's JSON. What is not `repeatable` is sent again only if it was surely not done.
+
+        `timeout_s` is for those who have less time than others to wait for one answer.
+        """
         patience_s = self.patience_s if patience_s is None else patience_s
         retrying = Retrying(
             retry=retry_if_exception(lambda error: isinstance(error, _Unanswered) and (repeatable or not error.sent)),
@@ -208,16 +221,17 @@ class CrunchClient:
             reraise=True,
         )
         try:
-            return retrying(self._once, method, path, json)
+            return retrying(self._once, method, path, json, timeout_s)
         except _Unanswered as error:
             message = f"{error} Asked for {patience_s:g} s." if patience_s else str(error)
             if error.sent and not repeatable:
                 message = f"{error} It may have been done all the same; look before trying again."
             raise ServerUnavailable(message, error.retry_after_s) from error.__cause__
 
-    def _once(self, method: str, path: str, json: Mapping[str, Any] | None) -> Any:
+    def _once(self, method: str, path: str, json: Mapping[str, Any] | None, timeout_s: float | None) -> Any:
+        timeout = self._http.timeout if timeout_s is None else httpx.Timeout(timeout_s)
         try:
-            response = self._http.request(method, path, json=json)
+            response = self._http.request(method, path, json=json, timeout=timeout)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError) as error:
             raise _Unanswered(f"The server at {self.url} cannot be reached ({_reason(error)}).", sent=False) from error
         except httpx.TransportError as error:

@@ -30,7 +30,7 @@ from crunch_tasks.link.client import CrunchClient
 LAST_BEAT_S = 1.0
 LARGEST_SHARE = 0.9
 """Of a lease, what one write's time-out may take: the rest is for the renewal's way here."""
-RELEASE_PATIENCE_S = 8.0
+RELEASE_PATIENCE_S = 5.0
 """How long a release may take: whoever is stopped by a batch system has seconds."""
 
 LOST = (403, 404, 409)
@@ -197,7 +197,9 @@ class Lease:
         sent_at = boot_clock()
         progress = self._progress
         try:
-            answer = self.client.heartbeat(self.claim.claim, self.claim.fence, progress)
+            answer = self.client.heartbeat(
+                self.claim.claim, self.claim.fence, progress, timeout_s=self.claim.heartbeat_s
+            )
         except Unauthorized as error:
             self._refused_token = error
             raise
