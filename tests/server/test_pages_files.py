@@ -1,0 +1,188 @@
+"""Files on a dataset's page, and their download: what is listed, what is not there, and a storage that is away."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import AsyncClient, Client
+
+from crunch_tasks.contract import published_manifest
+from crunch_tasks.files.manifest import Entry, Manifest, PublishedManifest
+from crunch_tasks.files.plan import staged_path
+from server.models import Dataset, Project
+from server.pages import files
+
+BACKEND = "django.core.files.storage.FileSystemStorage"
+
+
+@pytest.fixture
+def folder(settings: Any, tmp_path: Path, dataset: Dataset) -> Path:
+    """The dataset's folder in a storage, with a secret beside it."""
+    options = {"location": str(tmp_path / "storage"), "allow_overwrite": True}
+    settings.STORAGES = {**settings.STORAGES, "default": {"BACKEND": BACKEND, "OPTIONS": options}}
+    found = tmp_path / "storage" / dataset.base_file_path
+    found.mkdir(parents=True)
+    (tmp_path / "secret").write_text("secret")
+    (found.parent / "neighbour").write_text("secret")
+    (tmp_path / "storage" / f"{dataset.base_file_path}0").write_text("secret")
+    return found
+
+
+@pytest.fixture
+def browser(alice: User) -> Client:
+    client = Client()
+    client.force_login(alice)
+    return client
+
+
+def address(dataset: Dataset, path: str = "") -> str:
+    return f"/projects/{dataset.project.slug}/datasets/{dataset.slug}/files/{path}"
+
+
+def page(browser: Client, dataset: Dataset) -> str:
+    return browser.get(address(dataset).removesuffix("/files/")).content.decode()
+
+
+def publish(folder: Path, dataset: Dataset, modified: tuple[str, ...] = (), **contents: bytes) -> None:
+    """What an Upload leaves, with the names in `modified` not promoted yet."""
+    entries = {name: Entry(hashlib.md5(data).hexdigest(), len(data), 0) for name, data in contents.items()}
+    manifest = PublishedManifest(4, dataset.pk, Manifest(entries), modified)
+    for name, data in contents.items():
+        place = folder / (staged_path(4, name) if name in modified else name)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(data)
+    (folder / ".crunch").mkdir(exist_ok=True)
+    (folder / published_manifest(4)).write_bytes(manifest.to_bytes())
+    Dataset.objects.update(manifest_fence=4, manifest_sha256=manifest.sha256)
+    dataset.refresh_from_db()
+
+
+def test_files_as_they_are_in_the_storage(browser: Client, dataset: Dataset, folder: Path) -> None:
+    (folder / "raw").mkdir()
+    (folder / "raw" / "a b#ä.txt").write_bytes(b"x" * 2048)
+    (folder / ".crunch" / "logs").mkdir(parents=True)
+    (folder / ".crunch" / "logs" / "workflow.log").write_text("all well")
+    text = page(browser, dataset)
+    assert "raw/a b#ä.txt" in text and "2.0\xa0KB" in text and "as in the storage" in text
+    assert "neighbour" not in text and "secret" not in text
+    answer = browser.get(address(dataset, "raw/a%20b%23%C3%A4.txt"))
+    assert answer.getvalue() == b"x" * 2048
+    assert answer.headers["Content-Length"] == "2048"
+    assert answer.headers["Content-Disposition"] == "attachment; filename*=utf-8''a%20b%23%C3%A4.txt"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Content-Type"] == "application/octet-stream"
+    assert answer.headers["Content-Security-Policy"].startswith("sandbox")
+    assert browser.get(address(dataset, ".crunch/logs/workflow.log")).getvalue() == b"all well"
+
+
+def test_files_as_published(browser: Client, dataset: Dataset, folder: Path) -> None:
+    (folder / "changed").write_bytes(b"old bytes")
+    (folder / "leftover").write_bytes(b"of a run that was lost")
+    publish(folder, dataset, ("changed",), changed=b"new", kept=b"kept")
+    text = page(browser, dataset)
+    assert "as published" in text and hashlib.md5(b"new").hexdigest() in text
+    assert "leftover" not in text and staged_path(4, "changed") not in text
+    assert browser.get(address(dataset, "changed")).getvalue() == b"new"
+    assert browser.get(address(dataset, "kept")).getvalue() == b"kept"
+    assert browser.get(address(dataset, "leftover")).status_code == 404
+    assert browser.get(address(dataset, staged_path(4, "changed"))).status_code == 404
+
+
+def test_a_manifest_that_was_not_committed_is_not_believed(browser: Client, dataset: Dataset, folder: Path) -> None:
+    publish(folder, dataset, data=b"right")
+    other = PublishedManifest(4, dataset.pk, Manifest({"evil": Entry("0" * 32, 1, 0)}))
+    (folder / published_manifest(4)).write_bytes(other.to_bytes())
+    assert "cannot be listed" in page(browser, dataset)
+    assert browser.get(address(dataset, "evil")).status_code == 503
+
+
+OUTSIDE = ["../neighbour", "%2e%2e/neighbour", "..%2fneighbour", "a/../../neighbour", "/etc/passwd", "%2fetc/passwd"]
+NOWHERE = [
+    "a//b",
+    "./a",
+    "a%5C..%5Cneighbour",
+    "a%00",
+    "../../../secret",
+    "nothing",
+    "a",
+    ".",
+    "..",
+    "a%0A",
+    "x" * 2000,
+]
+
+
+@pytest.mark.parametrize("path", OUTSIDE + NOWHERE)
+def test_paths_that_lead_out_are_not_there(browser: Client, dataset: Dataset, folder: Path, path: str) -> None:
+    (folder / "a").mkdir()
+    (folder / "a" / "b").write_text("x")
+    assert browser.get(address(dataset, path)).status_code == 404
+
+
+def test_a_link_that_leads_out_hands_nothing_out(
+    browser: Client, dataset: Dataset, folder: Path, tmp_path: Path
+) -> None:
+    (folder / "link").symlink_to(tmp_path / "secret")
+    assert browser.get(address(dataset, "link")).status_code == 404
+
+
+def test_a_storage_that_is_away(browser: Client, dataset: Dataset, settings: Any) -> None:
+    options = {"bucket_name": "b", "endpoint_url": "http://127.0.0.1:9", "access_key": "k", "secret_key": "sEcReT"}
+    default = {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": {**options, "region_name": "us-east-1"}}
+    settings.STORAGES = {**settings.STORAGES, "default": default}
+    text = page(browser, dataset)
+    assert "The files cannot be listed now" in text
+    answer = browser.get(address(dataset, "a"))
+    assert answer.status_code == 503
+    assert "sEcReT" not in text + answer.content.decode()
+
+
+def test_strangers_are_not_told_about_the_storage(dataset: Dataset, settings: Any) -> None:
+    Project.objects.update(visibility="public")
+    settings.STORAGES = {**settings.STORAGES, "default": {"BACKEND": "no.such.Storage", "OPTIONS": {}}}
+    text = page(Client(), dataset)
+    assert "The files cannot be listed now" in text
+    assert "no.such" not in text
+    assert "no.such" not in Client().get(address(dataset, "a")).content.decode()
+
+
+def test_long_listings_are_paged_and_cut(
+    browser: Client, dataset: Dataset, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(130):
+        (folder / f"f{number:03}").touch()
+    first = page(browser, dataset)
+    assert "f099" in first and "f100" not in first
+    assert "files=2#files" in first
+    monkeypatch.setattr(files, "LISTED", 110)
+    assert "more files in the storage than are listed" in page(browser, dataset)
+
+
+def test_live_updates_do_not_list_the_storage(
+    browser: Client, dataset: Dataset, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "listing", None)
+    answer = browser.get(address(dataset).removesuffix("/files/"), headers={"X-Requested-With": "crunch-live"})
+    assert answer.status_code == 200
+    assert b"Status history" in answer.content
+
+
+@pytest.mark.django_db(transaction=True)
+def test_under_asgi_a_download_is_not_gathered_in_memory(alice: User, dataset: Dataset, folder: Path) -> None:
+    size = 5 * 1024 * 1024 + 3
+    (folder / "big").write_bytes(b"z" * size)
+
+    async def fetch() -> tuple[bool, int, int]:
+        client = AsyncClient()
+        await client.aforce_login(alice)
+        answer = await client.get(address(dataset, "big"))
+        blocks = [len(block) async for block in answer]
+        return answer.is_async, max(blocks), sum(blocks)
+
+    is_async, biggest, total = asyncio.run(fetch())
+    assert is_async and total == size and biggest < size

@@ -1,0 +1,123 @@
+"""What happens at once: real processes against a file database and a real PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.servers import CrunchServer
+
+pytestmark = pytest.mark.slow
+
+SCRIPT = """
+import json, multiprocessing, sys
+import django
+django.setup()
+from django.contrib.auth.models import User
+from django.db import connection
+from crunch_tasks.contract import Stage, State
+from server.models import Claim, Dataset, Item
+from server.services import catalogue, claims, queue, statuses
+
+def prepare(count):
+    User.objects.create_user("alice")
+    catalogue.create_project(name="Other")
+    project = catalogue.create_project(name="Birds")
+    items = Item.objects.bulk_create([Item(name=f"d{n}", slug=f"birds:d{n}", parent=project) for n in range(count)])
+    rows = [(item.pk, project.pk, f"birds/{item.name}", False) for item in items]
+    columns = "item_ptr_id, project_id, base_file_path, locked, priority, state, fence, attempt"
+    columns += ", manifest_sha256, manifest_fence"
+    with connection.cursor() as cursor:
+        values = "(%s, %s, %s, %s, 0, 'unprocessed', 0, 0, '', 0)"
+        cursor.executemany(f"INSERT INTO server_dataset ({columns}) VALUES {values}", rows)
+
+def claim_all(process):
+    user, taken = User.objects.get(), []
+    while found := claims.claim(user, claims.ClaimRequest(request_id=f"{process}-{len(taken)}", project="birds")):
+        taken.append((found[0].dataset_id, found[0].fence))
+    return taken
+
+def same_requests(process):
+    user = User.objects.get()
+    return [claims.claim(user, claims.ClaimRequest(request_id=f"same-{n}"))[0].pk for n in range(20)]
+
+def post(claim, **event):
+    event = statuses.Event(dataset=claim.dataset_id, claim=claim.pk, fence=claim.fence, manifest_sha256="ab", **event)
+    return statuses.record(User.objects.get(), event)[0]
+
+def events(process):
+    claim = Claim.objects.get()
+    rows = {post(claim, stage=Stage.SETUP, state=State.START, event_id="start").pk for _ in range(13)}
+    end = post(claim, stage=Stage.UPLOAD, state=State.SUCCESS if process % 2 else State.FAIL, event_id=f"end-{process}")
+    return [sorted(rows), end.effective]
+
+def plans(process):
+    if connection.vendor == "postgresql":
+        connection.cursor().execute("ANALYZE")
+    queries = [queue._rows("birds").claimable(), queue._rows("").claimable(), queue._late(queue._rows(""))]
+    return [query.order_by(*queue.RANK).values_list("pk")[:1].explain() for query in queries]
+
+if sys.argv[1] == "prepare":
+    print(prepare(int(sys.argv[2])))
+else:
+    with multiprocessing.get_context("fork").Pool(int(sys.argv[2])) as pool:
+        print(json.dumps(pool.map(globals()[sys.argv[1]], range(int(sys.argv[2])), chunksize=1)))
+"""
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def site(request: pytest.FixtureRequest, tmp_path: Path) -> CrunchServer:
+    """A database that processes share; no web server between."""
+    url = request.getfixturevalue("cluster").new_database() if request.param == "postgresql" else ""
+    found = CrunchServer(tmp_path, url)
+    found.manage("migrate", "--verbosity", "0")
+    return found
+
+
+def run(site: CrunchServer, work: str, count: int) -> Any:
+    """What `work` answers in each of `count` processes at once."""
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, work, str(count)], env=site.env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return None if work == "prepare" else json.loads(done.stdout)
+
+
+def test_16_processes_claim_1000_datasets_each_exactly_once(site: CrunchServer) -> None:
+    run(site, "prepare", 1000)
+    claimed = [tuple(one) for taken in run(site, "claim_all", 16) for one in taken]
+    assert len(claimed) == 1000
+    assert set(Counter(dataset for dataset, _ in claimed).values()) == {1}
+    assert {fence for _, fence in claimed} == {1}
+
+
+def test_one_event_52_times_at_once_is_one_row_and_one_end_wins(site: CrunchServer) -> None:
+    run(site, "prepare", 1)
+    run(site, "claim_all", 1)
+    answers = run(site, "events", 4)
+    assert len({tuple(rows) for rows, _ in answers}) == 1
+    assert len(answers[0][0]) == 1
+    assert sorted(effective for _, effective in answers) == [False, False, False, True]
+
+
+def test_the_same_request_at_once_is_one_claim(site: CrunchServer) -> None:
+    run(site, "prepare", 25)
+    answers = run(site, "same_requests", 4)
+    assert len(set(answers[0])) == 20
+    assert all(answer == answers[0] for answer in answers)
+
+
+def test_claims_are_served_by_their_indexes(site: CrunchServer) -> None:
+    run(site, "prepare", 3000)
+    [plans] = run(site, "plans", 1)
+    in_project, anywhere, late = plans
+    assert "server_claim_in_project" in in_project or "server_claim_anywhere" in in_project
+    assert "server_claim_anywhere" in anywhere
+    assert "server_lease_expires" in late
+    assert "Seq Scan" not in "".join(plans)
