@@ -24,5 +24,6 @@ class Account(LoginRequiredMixin, TemplateView):
         return super().get_context_data(address=address, token=token, **kwargs)
 
     def post(self, request: HttpRequest) -> HttpResponse:
-        Token.objects.get_or_create(user_id=request.user.pk)
+        if request.user.is_authenticated:
+            Token.objects.get_or_create(user=request.user)
         return redirect("crunch:account")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from django.contrib import messages
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
@@ -23,7 +21,7 @@ from server.services import datasets as services
 class DatasetAction(View):
     """Finds the dataset, checks the right to change it, and tells the visitor the outcome."""
 
-    http_method_names: ClassVar[list[str]] = ["post"]
+    http_method_names = ["post"]
 
     def post(self, request: HttpRequest, project: str, dataset: str) -> HttpResponseRedirect:
         found = find.dataset(request, project, dataset)
@@ -72,7 +70,7 @@ class LetGo(DatasetAction):
 class ResetFailed(View):
     """Resets all failed datasets of a project."""
 
-    http_method_names: ClassVar[list[str]] = ["post"]
+    http_method_names = ["post"]
 
     def post(self, request: HttpRequest, project: str) -> HttpResponse:
         found = find.project(request, project)

@@ -9,7 +9,7 @@ from django.views.generic import TemplateView
 
 from crunch_tasks.contract import DatasetState
 from server import permissions
-from server.models import Dataset, Item
+from server.models import Dataset, Item, Status
 from server.pages import files, find
 from server.pages.looks import attempt_number, progress, timeline
 from server.pages.paging import FILE_ROWS, HISTORY_ROWS
@@ -27,14 +27,17 @@ class DatasetPage(TemplateView):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         dataset = find.dataset(self.request, kwargs.pop("project"), kwargs.pop("dataset"))
-        history = dataset.statuses.select_related("site_user", "claim").order_by("-id")
-        latest = dataset.statuses.filter(effective=True).order_by("-fence", "-id").defer("note")[:RUN_STATUSES]
+        statuses = Status.objects.filter(dataset=dataset)
+        history = statuses.select_related("site_user", "claim").order_by("-id")
+        effective = statuses.filter(effective=True).order_by("-fence", "-id")
+        latest = list(effective[:RUN_STATUSES])
         live = self.request.headers.get("X-Requested-With") == LIVE
         return super().get_context_data(
             project=dataset.project,
             dataset=dataset,
             attempt=attempt_number(dataset, dataset.project.max_attempts),
             stages=timeline(dataset, latest),
+            failure=latest[0].note if latest and dataset.state == DatasetState.FAILED.value else "",
             progress=progress(dataset.progress),
             history=Paginator(history, HISTORY_ROWS).get_page(self.request.GET.get("page")),
             attributes=dataset.attributes.all(),
@@ -45,7 +48,7 @@ class DatasetPage(TemplateView):
             **kwargs,
         )
 
-    def _files(self, dataset: Dataset) -> files.Listing:
+    def _files(self, dataset: Dataset) -> files.ListingPage:
         return files.listing(dataset).page(self.request.GET.get("files"), FILE_ROWS)
 
 

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
 from itertools import chain
-from typing import ClassVar
 
 from django.core.handlers.asgi import ASGIRequest
 from django.http import Http404, HttpRequest, StreamingHttpResponse
@@ -31,7 +30,7 @@ HEADERS = {
 class Download(View):
     """One file of a dataset, whole."""
 
-    http_method_names: ClassVar[list[str]] = ["get", "head"]
+    http_method_names = ["get", "head"]
 
     def get(self, request: HttpRequest, project: str, dataset: str, path: str) -> HttpResponseBase:
         owner = find.dataset(request, project, dataset)

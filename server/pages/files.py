@@ -107,9 +107,19 @@ def find(dataset: Dataset, path: str) -> tuple[Storage, ObjectInfo] | None:
     else:
         places = [path]
     for place in places:
-        if (info := storage.stat(prefix + place)) is not None:
+        if (info := _stat(storage, prefix + place)) is not None:
             return storage, info
     return None
+
+
+def _stat(storage: Storage, key: str) -> ObjectInfo | None:
+    """None also for what is no file: a folder, or a link that leads out of the storage."""
+    try:
+        return storage.stat(key)
+    except StorageError as error:
+        if error.retryable:
+            raise
+        return None
 
 
 def _place(dataset: Dataset) -> tuple[Storage, str]:

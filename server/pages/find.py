@@ -46,12 +46,13 @@ def item(request: HttpRequest, slug: str) -> Place:
     for _ in range(MAX_DEPTH):
         if current is None:
             break
-        owner, project = getattr(current, "as_dataset", None), getattr(current, "as_project", None)
-        if owner is not None or project is not None:
-            return _checked(request, Place(found, above[::-1], owner, project or owner.project))
+        if (owner := getattr(current, "as_dataset", None)) is not None:
+            return _checked(request, Place(found, above[::-1], owner, owner.project))
+        if (tree := getattr(current, "as_project", None)) is not None:
+            return _checked(request, Place(found, above[::-1], None, tree))
         if current is not found:
             above.append(current)
-        current = rows.filter(pk=current.parent_id).first()
+        current = rows.filter(pk=current.parent_id or 0).first()
     return _checked(request, Place(found, above[::-1], None, None))
 
 

@@ -27,7 +27,7 @@ class ItemPage(TemplateView):
         return super().get_context_data(item=item, attributes=item.attributes.all(), items=children, **kwargs)
 
 
-def _own_page(place: find.Place) -> Any:
+def _own_page(place: find.Place) -> HttpResponse | None:
     """Where a dataset or project is shown, which are items too."""
     if place.dataset is not None and place.dataset.pk == place.item.pk:
         return redirect("crunch:dataset", place.dataset.project.slug, place.dataset.slug)

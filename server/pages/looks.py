@@ -180,7 +180,7 @@ def safe_link(address: str, schemes: Sequence[str] = ("http", "https")) -> str:
 def shown(attribute: Attribute) -> Shown:  # noqa: PLR0911  one line per kind
     """The value of an attribute by its kind."""
     values = attribute.values
-    value = values.get("value")
+    value: Any = values.get("value")
     if None in values.values():
         return Shown("not set")
     match attribute.kind:

@@ -1,0 +1,148 @@
+"""The pages in a real Chromium, on a desktop and on a phone: what a person does, with nothing in the console."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+
+from tests.support.servers import CrunchServer, crunch_server
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
+
+# The last ones keep it from calling home, where there is no network to call through.
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+SIZES = {"desktop": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
+
+
+def chromium() -> str:
+    """Where Chromium is. Without it the tests fail where it could be installed, and are skipped elsewhere."""
+    if found := shutil.which("chromium"):
+        return found
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        pytest.fail("There is no chromium. Install it with `make browser`.")
+    pytest.skip("There is no chromium, and no right to install it.")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = chromium()
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrunchServer]:
+    """A server with a project of two datasets; one has a file and failed."""
+    with crunch_server(tmp_path_factory.mktemp("pages"), users=("alice",)) as running:
+        with running.client() as api:
+            project = {"name": "Birds", "workflow": "#!/bin/bash\n", "details": "<script>alert(1)</script> **bold**"}
+            api.post("/api/projects/", json=project).raise_for_status()
+            for name in ("Waiting", "Failed"):
+                dataset = api.post("/api/datasets/", json={"name": name, "parent": "birds"}).raise_for_status().json()
+            folder = running.folder / "media" / dataset["base_file_path"]
+            folder.mkdir(parents=True)
+            (folder / "a b#1.txt").write_text("downloaded")
+            (folder / "<img src=x onerror=alert(1)>").touch()
+            body = {"dataset": dataset["slug"], "request_id": "r1", "client": "test"}
+            claim = api.post("/api/claims/", json=body).raise_for_status().json()
+            for state, note in ((1, ""), (3, "\n".join(f"line {number} of a long note" for number in range(80)))):
+                body = {"dataset": dataset["id"], "claim": claim["claim"], "fence": claim["fence"], "stage": 1}
+                body |= {"state": state, "note": note, "event_id": f"e{state}"}
+                api.post("/api/statuses/", json=body).raise_for_status()
+        yield running
+
+
+@pytest.fixture(params=sorted(SIZES))
+def page(request: pytest.FixtureRequest, browser: Browser, server: CrunchServer) -> Iterator[Page]:
+    """Alice's browser, signed in through the form. The test fails when the console has an error or a CSP violation."""
+    context = browser.new_context(viewport=SIZES[request.param], base_url=server.url)
+    problems: list[str] = []
+
+    def heard(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            problems.append(message.text)
+
+    opened = context.new_page()
+    opened.on("console", heard)
+    opened.on("pageerror", lambda error: problems.append(str(error)))
+    opened.on("dialog", lambda dialog: problems.append(f"a dialog opened: {dialog.message}"))
+    opened.goto("/")
+    opened.get_by_role("link", name="Sign in").click()
+    opened.get_by_label("Name").fill("alice")
+    opened.get_by_label("Password").fill("alice")
+    opened.get_by_role("main").get_by_role("button", name="Sign in").click()
+    expect(opened.get_by_role("button", name="Sign out")).to_be_visible()
+    yield opened
+    context.close()
+    assert problems == []
+
+
+def no_sideways_scrolling(page: Page) -> None:
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+
+def test_from_the_projects_to_hold_and_let_go(page: Page) -> None:
+    no_sideways_scrolling(page)
+    page.get_by_role("link", name="Birds").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Birds")
+    expect(page.get_by_role("img", name="1 failed")).to_be_visible()
+    no_sideways_scrolling(page)
+    page.get_by_role("link", name="unprocessed 1").click()
+    expect(page.get_by_role("link", name="Failed", exact=True)).to_have_count(0)
+    page.get_by_role("link", name="Waiting", exact=True).click()
+    page.get_by_role("button", name="Hold").click()
+    expect(page.get_by_role("status")).to_contain_text("The dataset is held")
+    expect(page.get_by_text("held", exact=True)).to_be_visible()
+    page.get_by_role("button", name="Let go").click()
+    expect(page.get_by_role("button", name="Hold")).to_be_visible()
+    no_sideways_scrolling(page)
+
+
+def test_why_a_dataset_failed_and_its_files(page: Page, tmp_path: Path) -> None:
+    page.goto(f"/projects/birds/datasets/{quote('birds:failed')}")
+    expect(page.get_by_label("What the failure said")).to_contain_text("line 79 of a long note")
+    note = page.get_by_role("region", name="Status history").locator(".note")
+    expect(note.locator("pre")).to_be_hidden()
+    note.locator("summary").click()
+    expect(note.locator("pre")).to_contain_text("line 79 of a long note")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="a b#1.txt").click()
+    assert Path(download.value.path()).read_text() == "downloaded"
+    assert download.value.suggested_filename == "a b#1.txt"
+    no_sideways_scrolling(page)
+
+
+def test_the_page_follows_what_happens(page: Page, server: CrunchServer) -> None:
+    page.goto(f"/projects/birds/datasets/{quote('birds:waiting')}")
+    expect(page.get_by_label("State", exact=True)).to_contain_text("unprocessed")
+    with server.client() as api:
+        api.patch("/api/datasets/birds:waiting/", json={"locked": True}).raise_for_status()
+        expect(page.get_by_label("State", exact=True)).to_contain_text("held", timeout=20_000)
+        api.patch("/api/datasets/birds:waiting/", json={"locked": False}).raise_for_status()
+
+
+def test_the_account_shows_the_token(page: Page, server: CrunchServer) -> None:
+    page.get_by_role("link", name="alice").click()
+    expect(page.get_by_role("main")).to_contain_text(f"export CRUNCH_URL={server.url}")
+    expect(page.get_by_role("main")).to_contain_text(f"export CRUNCH_TOKEN={server.tokens['alice']}")
+    no_sideways_scrolling(page)
+
+
+def test_by_keyboard_alone(page: Page) -> None:
+    page.goto("/")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Birds")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Birds")
