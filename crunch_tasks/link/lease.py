@@ -94,7 +94,8 @@ class Lease:
         Also Unauthorized, when the server has refused the token until the lease expired.
         """
         if self._ended is not None:
-            raise self._ended
+            # A new one each time: threads that raise one and the same exception write into its traceback together.
+            raise type(self._ended)(str(self._ended))
         if self._refused_token is not None and self.remaining_s() < 0:
             raise self._refused_token
 
@@ -193,7 +194,7 @@ class Lease:
                 failures += 1
 
     def _beat(self) -> None:
-        """One renewal. Raises LeaseLost, Cancelled, or whatever kept the server from answering."""
+        """One renewal. Raises LeaseLost, or whatever kept the server from answering."""
         sent_at = boot_clock()
         progress = self._progress
         try:
@@ -212,7 +213,7 @@ class Lease:
         with self._changed:
             self._refused_token = None
             self._ttl_s = float(answer["ttl_s"])
-            self._expires = max(self._expires, sent_at + self._ttl_s)
+            self._expires = sent_at + self._ttl_s
             self._changed.notify_all()
         if answer.get("cancel"):
             who = answer.get("cancelled_by")
