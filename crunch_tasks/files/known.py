@@ -22,8 +22,9 @@ class KnownObjects:
         self._path = path
         self._lock = threading.Lock()
         self._known: dict[str, tuple[int, str, str]] = {}
-        is_torn = False
-        lines = path.read_text("utf-8", "replace").splitlines() if path.exists() else []
+        text = path.read_text("utf-8", "replace") if path.exists() else ""
+        lines = text.splitlines()
+        is_torn = bool(text) and not text.endswith("\n")
         for line in lines:
             try:
                 key, size, tag, md5 = json.loads(line)
