@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, StorageState, expect, sync_playwright
 
 from tests.support.servers import CrunchServer, crunch_server
 
@@ -61,10 +61,28 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrunchServer]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def session(browser: Browser, server: CrunchServer) -> StorageState:
+    """Alice's cookies, got by signing in through the form."""
+    context = browser.new_context(base_url=server.url)
+    page = context.new_page()
+    page.goto("/")
+    page.get_by_role("link", name="Sign in").click()
+    page.get_by_label("Name").fill("alice")
+    page.get_by_label("Password").fill("alice")
+    page.get_by_role("main").get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+    state = context.storage_state()
+    context.close()
+    return state
+
+
 @pytest.fixture(params=sorted(SIZES))
-def page(request: pytest.FixtureRequest, browser: Browser, server: CrunchServer) -> Iterator[Page]:
-    """Alice's browser, signed in through the form. The test fails when the console has an error or a CSP violation."""
-    context = browser.new_context(viewport=SIZES[request.param], base_url=server.url)
+def page(
+    request: pytest.FixtureRequest, browser: Browser, server: CrunchServer, session: StorageState
+) -> Iterator[Page]:
+    """Alice's browser, on the list of projects. The test fails when the console has an error or a CSP violation."""
+    context = browser.new_context(viewport=SIZES[request.param], base_url=server.url, storage_state=session)
     problems: list[str] = []
 
     def heard(message: ConsoleMessage) -> None:
@@ -76,11 +94,6 @@ def page(request: pytest.FixtureRequest, browser: Browser, server: CrunchServer)
     opened.on("pageerror", lambda error: problems.append(str(error)))
     opened.on("dialog", lambda dialog: problems.append(f"a dialog opened: {dialog.message}"))
     opened.goto("/")
-    opened.get_by_role("link", name="Sign in").click()
-    opened.get_by_label("Name").fill("alice")
-    opened.get_by_label("Password").fill("alice")
-    opened.get_by_role("main").get_by_role("button", name="Sign in").click()
-    expect(opened.get_by_role("button", name="Sign out")).to_be_visible()
     yield opened
     context.close()
     assert problems == []
