@@ -19,7 +19,7 @@ def main() -> None:
     sys.argv[0] = "python -m server"
     try:
         # Read here, because Django's own command would hide the reason of some errors.
-        settings._setup()  # type: ignore[attr-defined]
+        settings.INSTALLED_APPS  # noqa: B018
         prepare_data_folder()
         execute_from_command_line(sys.argv)
     except (SettingsError, ImproperlyConfigured) as error:

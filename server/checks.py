@@ -24,7 +24,8 @@ def check_apps(**_: Any) -> Iterable[CheckMessage]:
 
 @register(Tags.compatibility)
 def check_schema(**_: Any) -> Iterable[CheckMessage]:
-    if not issubclass(api_settings.DEFAULT_SCHEMA_CLASS, AutoSchema):
+    configured: Any = api_settings.DEFAULT_SCHEMA_CLASS
+    if not issubclass(configured, AutoSchema):
         yield Warning(
             "The API's OpenAPI document cannot be made.",
             hint='Set REST_FRAMEWORK = {"DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema"}.',

@@ -83,7 +83,7 @@ class Dataset(Item):
         default=0, editable=False, help_text="The last commit's fence; attempts up to it are history."
     )
 
-    objects = DatasetQuerySet.as_manager()
+    objects = DatasetQuerySet.as_manager()  # type: ignore[misc]
     statuses: models.Manager[Status]
 
     class Meta:

@@ -48,7 +48,7 @@ def create_dataset(project: Project, base_file_path: str = "", **values: Any) ->
 def prepare(node: Item) -> None:
     """Give a new node its slug, and a dataset its project and path. Raises ValidationError as `create_...` do."""
     if isinstance(node, Dataset):
-        node.project = Project.objects.get(pk=node.parent_id)
+        node.project = Project.objects.get(item_ptr=node.parent)
     node.slug = _free_slug(node)
     if isinstance(node, Dataset):
         node.base_file_path = node.base_file_path or _free_path(node.project, "/".join(node.slug.split(":")))

@@ -88,7 +88,7 @@ def _repeat(event: Event) -> Status | None:
 
 
 def _of_claim(user: User, dataset: Dataset, event: Event) -> Status:
-    claim = Claim.objects.filter(pk=event.claim).first()
+    claim = None if event.claim is None else Claim.objects.filter(pk=event.claim).first()
     if claim is None:
         raise Refused("There is no such claim (any more).", 404, "not_found")
     if claim.user_id != user.pk:

@@ -13,7 +13,7 @@ import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 
 from crunch_tasks.errors import SettingsError
-from crunch_tasks.settings import load_storage_settings
+from crunch_tasks.storage_settings import load_storage_settings
 
 YES = {"1", "true", "yes", "on"}
 NO = {"", "0", "false", "no", "off"}

@@ -100,4 +100,6 @@ LOGGING = {
     "disable_existing_loggers": False,
     "handlers": {"console": {"class": "logging.StreamHandler"}},
     "root": {"handlers": ["console"], "level": "WARNING"},
+    # Scanners send these all day; each is answered 400, and needs no traceback.
+    "loggers": {"django.security.DisallowedHost": {"level": "CRITICAL"}},
 }
