@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,12 +19,14 @@ import json, multiprocessing, sys
 import django
 django.setup()
 from django.contrib.auth.models import User
+from django.core.management import call_command
 from django.db import connection
 from crunch_tasks.contract import Stage, State
 from server.models import Claim, Dataset, Item
 from server.services import catalogue, claims, queue, statuses
 
 def prepare(count):
+    call_command("flush", interactive=False)
     User.objects.create_user("alice")
     catalogue.create_project(name="Other")
     project = catalogue.create_project(name="Birds")
@@ -71,11 +72,11 @@ else:
 """
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> CrunchServer:
-    """A database that processes share; no web server between."""
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> CrunchServer:
+    """A database that processes share, emptied by "prepare"; no web server between."""
     url = request.getfixturevalue("cluster").new_database() if request.param == "postgresql" else ""
-    found = CrunchServer(tmp_path, url)
+    found = CrunchServer(tmp_path_factory.mktemp("site"), url)
     found.manage("migrate", "--verbosity", "0")
     return found
 
