@@ -11,13 +11,13 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from io import FileIO
 from pathlib import Path
 
 from crunch_tasks.errors import WorkspaceError
 from crunch_tasks.files import tree
 from crunch_tasks.files.manifest import Entry, Manifest
+from crunch_tasks.files.parallel import Check, in_parallel
 from crunch_tasks.files.paths import refuse_bad_names
 from crunch_tasks.files.storage import BLOCK
 from crunch_tasks.files.tree import FileStat, Walk
@@ -101,7 +101,7 @@ class FileContent:
         return self._done == self.size and self._hash.hexdigest() == self.md5
 
 
-def hash_file(file: FileIO, check: Callable[[], None] = lambda: None) -> str:
+def hash_file(file: FileIO, check: Check = lambda: None) -> str:
     """The MD5 of an open file's bytes, in lower-case hex; `check` is called between blocks and may raise."""
     digest = hashlib.md5(usedforsecurity=False)
     while block := file.read(BLOCK):
@@ -110,7 +110,7 @@ def hash_file(file: FileIO, check: Callable[[], None] = lambda: None) -> str:
     return digest.hexdigest()
 
 
-def hash_walked(root: Path, path: str, walked: FileStat, cache: HashCache, check: Callable[[], None]) -> str:
+def hash_walked(root: Path, path: str, walked: FileStat, cache: HashCache, check: Check) -> str:
     """The MD5 of a walked file, from the cache when it is untouched. Raises WorkspaceError, naming it."""
     known = cache.get(path, walked)
     if known is not None:
@@ -128,7 +128,7 @@ def hash_walked(root: Path, path: str, walked: FileStat, cache: HashCache, check
 
 
 def compute_manifest(
-    root: Path, walk: Walk, cache: HashCache, *, folds: bool = False, check: Callable[[], None] = lambda: None
+    root: Path, walk: Walk, cache: HashCache, *, folds: bool = False, check: Check = lambda: None
 ) -> Manifest:
     """The manifest of a walked workspace; unchanged files are not hashed again. Saves the cache.
 
@@ -136,21 +136,17 @@ def compute_manifest(
     """
     refuse_bad_names(walk.files, folds=folds)
 
-    def entry(path: str) -> Entry:
+    def entry(path: str, check: Check) -> Entry:
         check()
         walked = walk.files[path]
         return Entry(hash_walked(root, path, walked, cache, check), walked.size, walked.mtime_ns)
 
-    # Twice the cores: while one thread waits for the disk another one hashes.
-    with ThreadPoolExecutor(2 * (os.cpu_count() or 1), "crunch-hash") as pool:
-        try:
-            entries = dict(zip(walk.files, pool.map(entry, walk.files), strict=True))
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
-        finally:
-            cache.save()
-    return Manifest(entries)
+    try:
+        # Twice the cores: while one thread waits for the disk another one hashes.
+        entries = in_parallel(entry, walk.files, 2 * (os.cpu_count() or 1), check)
+    finally:
+        cache.save()
+    return Manifest(dict(zip(walk.files, entries, strict=True)))
 
 
 def fingerprint(walk: Walk) -> str:

@@ -31,6 +31,7 @@ from crunch_tasks.files import storage as storages
 from crunch_tasks.files import tree
 from crunch_tasks.files.checksums import hash_walked
 from crunch_tasks.files.manifest import AttemptPlan, Entry, Manifest, PublishedManifest, deleted_txt, diff
+from crunch_tasks.files.parallel import Check, in_parallel
 from crunch_tasks.files.paths import SNAKEMAKE_FOLDER, name_problem, refuse_bad_names, safe_prefix
 from crunch_tasks.files.plan import (
     ATTEMPTS,
@@ -45,7 +46,7 @@ from crunch_tasks.files.plan import (
     what_to_send,
 )
 from crunch_tasks.files.storage import Storage
-from crunch_tasks.files.transfer import Check, MayWrite, Progress, upload
+from crunch_tasks.files.transfer import MayWrite, Progress, upload
 from crunch_tasks.files.tree import Walk
 from crunch_tasks.files.workspace import Workspace
 
@@ -172,11 +173,15 @@ def publish(
         if plan != earlier:
             write(plan_path(fence), plan.to_bytes())
     sends = what_to_send(change, final, listing, fence)
-    for target, source in sends.copy.items():
+
+    def copy(target: str, check: Check) -> None:
         check()
         may_write(storage.timeout_s)
-        storage.copy(base + source, base + target)
-    _verify_copies(storage, base, {target: listing[source] for target, source in sends.copy.items()}, check)
+        source = listing[sends.copy[target]]
+        storage.copy(source.key, base + target)
+        _verify_copy(storage, base + target, source)
+
+    in_parallel(copy, sends.copy, storage.parallel, check)
     targets = {path: base + target for path, target in sends.send.items()}
     report = upload(storage, targets, workspace, walk, final, may_write=may_write, check=check, progress=progress)
     for path, data in _documents(workspace, setup, final, change.deleted).items():
@@ -252,36 +257,35 @@ def promote(storage: Storage, prefix: str, fence: int, manifest_sha256: str, *, 
     manifest = _committed(storage, prefix, manifest_sha256, fence)
     attempts = {info.key.removeprefix(base): info for info in storage.list_objects(f"{base}{ATTEMPTS}/")}
     staged = {path: info for path in manifest.modified if (info := attempts.get(staged_path(fence, path)))}
-    for path, info in staged.items():
+
+    def move(path: str, check: Check) -> None:
         check()
-        # Gone means that someone else is promoting too and is ahead; what is under the name is verified below.
+        # Gone means that someone else is promoting too and is ahead; what is under the name is verified all the same.
         with contextlib.suppress(ObjectMissing):
-            storage.copy(info.key, base + path)
-    wanted = {path: replace(info, md5=manifest.files[path].md5) for path, info in staged.items()}
-    _verify_copies(storage, base, wanted, check)
+            storage.copy(staged[path].key, base + path)
+        _verify_copy(storage, base + path, replace(staged[path], md5=manifest.files[path].md5))
+
+    in_parallel(move, staged, storage.parallel, check)
     storage.flush()
-    for path in attempts:
-        check()
-        if is_staged_until(path, fence) or path == plan_path(fence):
-            storage.delete(base + path)
+    done = [path for path in attempts if is_staged_until(path, fence) or path == plan_path(fence)]
+    in_parallel(lambda path, _: storage.delete(base + path), done, storage.parallel, check)
     return len(staged)
 
 
-def _verify_copies(storage: Storage, base: str, wanted: Mapping[str, ObjectInfo], check: Check) -> None:
-    """Raises TransferError unless each path below `base` holds the bytes that `wanted` describes."""
-    for path, expected in wanted.items():
-        check()
-        there = storage.stat(base + path)
-        if there is None:
-            raise ObjectMissing(f"{base + path!r} was copied and is not there")
-        md5 = expected.md5 if there.etag == expected.etag else there.md5
-        if md5 != expected.md5:
-            digest = hashlib.md5(usedforsecurity=False)
-            for block in storage.iter_bytes(base + path):
-                digest.update(block)
-            md5 = digest.hexdigest()
-        if (there.size, md5) != (expected.size, expected.md5):
-            raise TransferError(f"{base + path!r} was copied wrong: its MD5 is {md5}, expected {expected.md5}")
+def _verify_copy(storage: Storage, key: str, expected: ObjectInfo) -> None:
+    """Raises TransferError unless the object holds the bytes of `expected`, the object that it was copied from."""
+    there = storage.stat(key)
+    if there is None:
+        raise ObjectMissing(f"{key!r} was copied and is not there")
+    is_same = there.etag is not None and there.etag == expected.etag
+    md5 = expected.md5 if is_same else there.md5
+    if md5 != expected.md5:
+        digest = hashlib.md5(usedforsecurity=False)
+        for block in storage.iter_bytes(key):
+            digest.update(block)
+        md5 = digest.hexdigest()
+    if (there.size, md5) != (expected.size, expected.md5):
+        raise TransferError(f"{key!r} was copied wrong: its MD5 is {md5}, expected {expected.md5}")
 
 
 def save_logs(

@@ -15,7 +15,6 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -24,6 +23,7 @@ from crunch_tasks.errors import CrunchError, TransferError, WorkspaceError
 from crunch_tasks.files import tree
 from crunch_tasks.files.checksums import FileContent, hash_walked
 from crunch_tasks.files.manifest import Entry
+from crunch_tasks.files.parallel import Check, in_parallel
 from crunch_tasks.files.paths import refuse_bad_names
 from crunch_tasks.files.plan import LocalFile, ObjectInfo, Source, what_to_fetch
 from crunch_tasks.files.storage import Storage
@@ -34,9 +34,6 @@ TRIES = 4
 FIRST_PAUSE_S = 0.2
 SPARE_BYTES = 16 * 1024 * 1024
 """Disk that a download leaves free, in bytes, for manifests and logs."""
-
-Check = Callable[[], None]
-"""Called between files and blocks; raises (Cancelled, LeaseLost) to stop quickly."""
 
 MayWrite = Callable[[float], None]
 """Called before each write with the seconds it may take; raises LeaseLost when less lease is left than that."""
@@ -61,7 +58,6 @@ class TransferReport:
     skipped: int
 
 
-T = TypeVar("T")
 R = TypeVar("R")
 
 
@@ -108,7 +104,7 @@ def download(
     _clear(workspace.partial)
     meter = _Meter(len(wanted), size, progress)
 
-    def fetch(path: str) -> None:
+    def fetch(path: str, check: Check) -> None:
         source = sources[path]
         md5, status = _retrying(lambda: _fetch(storage, source, path, workspace, check, meter), check)
         workspace.hashes.put(path, status, md5)
@@ -118,7 +114,7 @@ def download(
     try:
         for path in sources.keys() - set(wanted):
             _restore_mtime(workspace, path, walk.files[path], sources[path])
-        _in_parallel(fetch, _largest_first(wanted, sources), storage.parallel)
+        in_parallel(fetch, _largest_first(wanted, sources), storage.parallel, check)
         tree.sync(workspace.root)
     finally:
         workspace.hashes.save()
@@ -138,14 +134,14 @@ def _local_files(
 ) -> dict[str, LocalFile]:
     """The regular files that are there for these sources, hashed where size and sum could match."""
 
-    def look(path: str) -> tuple[str, LocalFile]:
+    def look(path: str, check: Check) -> tuple[str, LocalFile]:
         check()
         here, source = walk.files[path], sources[path]
         is_candidate = here.target is None and here.size == source.size and source.md5 is not None
         md5 = hash_walked(workspace.root, path, here, workspace.hashes, check) if is_candidate else None
         return path, LocalFile(here.size, md5)
 
-    return dict(_in_parallel(look, [path for path in sources if path in walk.files], parallel))
+    return dict(in_parallel(look, [path for path in sources if path in walk.files], parallel, check))
 
 
 def _restore_mtime(workspace: Workspace, path: str, here: FileStat, source: Source) -> None:
@@ -207,7 +203,12 @@ def _verify(storage: Storage, source: Source, size: int, md5: str) -> None:
         raise TransferError(
             f"{source.key!r} arrived with {size} bytes instead of {source.size}: it was cut short, or it changed"
         )
-    if source.md5 is None or md5 == source.md5:
+    if source.md5 is None:
+        now = storage.stat(source.key)
+        if now is None or now.tag != source.tag:
+            raise TransferError(f"{source.key!r} changed while it was being read; run again when nothing writes to it")
+        return
+    if md5 == source.md5:
         return
     # The sum came from the listing, and the storage says on asking that it is none: S3 with some encryptions.
     if source.md5 in (source.tag or "") and not storage.tells_md5(source.key):
@@ -249,11 +250,7 @@ def upload(
     size = sum(entries[path].size for path in sends)
     meter = _Meter(len(sends), size, progress)
 
-    def before_commit() -> None:
-        check()
-        may_write(storage.timeout_s)
-
-    def send_once(path: str) -> ObjectInfo:
+    def send_once(path: str, check: Check) -> ObjectInfo:
         entry, sent = entries[path], 0
 
         def count(size: int) -> None:
@@ -262,6 +259,10 @@ def upload(
             sent += size
             meter.add(size)
 
+        def before_commit() -> None:
+            check()
+            may_write(storage.timeout_s)
+
         try:
             with tree.open_file(workspace.root, path, walk.files[path]) as file:
                 return storage.send(FileContent(file, path, entry.size, entry.md5, count), sends[path], before_commit)
@@ -269,12 +270,12 @@ def upload(
             meter.add(-sent)
             raise
 
-    def send(path: str) -> None:
-        info = _retrying(lambda: send_once(path), check)
+    def send(path: str, check: Check) -> None:
+        info = _retrying(lambda: send_once(path, check), check)
         workspace.known.put(info, entries[path].md5)
         meter.add(0, files=1)
 
-    _in_parallel(send, sorted(sends, key=lambda path: -entries[path].size), storage.parallel)
+    in_parallel(send, sorted(sends, key=lambda path: -entries[path].size), storage.parallel, check)
     return TransferReport(len(sends), size, 0)
 
 
@@ -289,17 +290,3 @@ def _retrying(work: Callable[[], R], check: Check) -> R:
                 raise
         time.sleep(FIRST_PAUSE_S * 2 ** (again - 1) * random.uniform(0.5, 1.5))  # noqa: S311
     raise TransferError
-
-
-def _in_parallel(work: Callable[[T], R], items: Iterable[T], parallel: int) -> list[R]:
-    """The results in the items' order. The first error stops what has not begun, and is raised when the rest ended."""
-    with ThreadPoolExecutor(parallel, "crunch-transfer") as pool:
-        futures: list[Future[R]] = [pool.submit(work, item) for item in items]
-        try:
-            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            for future in done:
-                future.result()
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
-    return [future.result() for future in futures]

@@ -6,13 +6,13 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from crunch_tasks.errors import Cancelled, LeaseLost, NamesRefused, ObjectMissing, TransferError, WorkspaceError
-from crunch_tasks.files import publication, transfer
+from crunch_tasks.files import parallel, publication, transfer
 from crunch_tasks.files.checksums import compute_manifest
 from crunch_tasks.files.manifest import Manifest
 from crunch_tasks.files.plan import Source
@@ -261,3 +261,29 @@ def test_memory_stays_flat_for_a_large_file(workspace: Workspace, storage_of: Ca
     tracemalloc.stop()
     assert peak < 20 * 1024 * 1024
     assert (workspace.root / "sparse").stat().st_size == size
+
+
+def test_an_object_that_changes_between_listing_and_reading_is_noticed(workspace: Workspace) -> None:
+    storage = MemoryStorage(INPUTS, tells_sums=False)
+    listed = sources(storage)
+    storage.write("p/d1/a b", b"ONE")
+    with pytest.raises(TransferError, match=r"p/d1/a b.*changed"):
+        download(storage, listed, workspace)
+
+
+def test_an_interrupt_stops_all_threads_at_their_next_block(workspace: Workspace) -> None:
+    class Endless(MemoryStorage):
+        def iter_bytes(self, key: str) -> Iterator[bytes]:
+            while True:
+                yield b"x"
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    storage = Endless({f"p/d1/{number}": b"x" for number in range(8)})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parallel, "wait", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            download(storage, sources(storage), workspace)
+    assert files_of(workspace) == {}
+    assert list(workspace.partial.iterdir()) == []
