@@ -10,6 +10,7 @@ from crunch_tasks.compute.environment import workflow_environment
 from crunch_tasks.compute.script import run_script
 from crunch_tasks.compute.snakemake import run_snakemake
 from crunch_tasks.contract import WORKFLOW_FILE, WORKFLOW_LOG, Stage, WorkflowType
+from crunch_tasks.errors import Cancelled
 from crunch_tasks.files import publication, tree
 from crunch_tasks.run import DatasetRun
 from crunch_tasks.stages import stage
@@ -29,7 +30,13 @@ def workflow(run: DatasetRun) -> None:
         _run_it(run)
     except Exception:
         _keep_log(run)
-        publication.save_logs(run.storage, run.prefix, run.workspace, run.claim.fence, may_write=run.lease.may_write)
+        publication.save_logs(
+            run.storage,
+            run.prefix,
+            run.workspace,
+            run.claim.fence,
+            may_write=lambda timeout_s: _may_save(run, timeout_s),
+        )
         raise
     _keep_log(run)
     run.keep_journal(replace(journal, workflow_done=True))
@@ -39,6 +46,15 @@ def _keep_log(run: DatasetRun) -> None:
     """The log moves to where it is published from, once the workflow cannot reach it any more."""
     if run.log.exists():
         tree.place(run.workspace.root, run.log, WORKFLOW_LOG)
+
+
+def _may_save(run: DatasetRun, timeout_s: float) -> None:
+    """Whether a failed run's log may still be written: a cancelled run keeps its lease until its Fail is delivered."""
+    try:
+        run.lease.may_write(timeout_s)
+    except Cancelled:
+        if run.lease.remaining_s() < timeout_s:
+            raise
 
 
 def _run_it(run: DatasetRun) -> None:

@@ -75,7 +75,7 @@ def process(session: Session, lease: Lease, options: RunOptions) -> Outcome:
             claim=claim,
             lease=lease,
             outbox=outbox,
-            storage=session.storage,
+            storage=session.storage(claim.ttl_s),
             workspace=workspace,
             options=options,
             secrets=session.secrets,

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from prefect.logging import get_run_logger
 
-from crunch_tasks.contract import Stage, State
+from crunch_tasks.contract import LEASE_SECONDS, Stage, State
 from crunch_tasks.errors import CrunchError, NothingToProcess, Refused
 from crunch_tasks.files import publication
-from crunch_tasks.files.storage import Storage, open_storage
+from crunch_tasks.files.storage import Storage, open_storage, timeout_for
 from crunch_tasks.files.workspace import bound_to, check_directory
 from crunch_tasks.link.claims import Claims, HeldRequest
 from crunch_tasks.link.client import CrunchClient
@@ -30,10 +30,14 @@ class Session:
 
     settings: ClientSettings
     client: CrunchClient
-    storage: Storage
+    storage_config: Mapping[str, Any]
     secrets: list[str]
     claims: Claims
     report: Report
+
+    def storage(self, lease_s: float) -> Storage:
+        """The storage, with time-outs that fit into leases of `lease_s` seconds."""
+        return open_storage(self.storage_config, timeout_s=timeout_for(lease_s))
 
     def finish_leftovers(self) -> None:
         """Deliver what earlier runs here could not, and finish what that commits. Before anything is claimed."""
@@ -50,7 +54,7 @@ class Session:
     def _finish_commit(self, delivered: Recorded) -> None:
         event = delivered.event
         prefix = f"{bound_to(delivered.folder)['base_path']}/"
-        publication.promote(self.storage, prefix, event.fence, event.manifest_sha256)
+        publication.promote(self.storage(LEASE_SECONDS), prefix, event.fence, event.manifest_sha256)
 
     def claim(self, *, project: str = "", dataset: str = "") -> Lease | None:
         """A lease on `dataset`, or on the next one that waits (of `project`); None when none does.
@@ -87,11 +91,13 @@ def open_session(settings: ClientSettings) -> Iterator[Session]:
         session = Session(
             settings=settings,
             client=client,
-            storage=open_storage(config),
+            storage_config=config,
             secrets=[token, *secrets_of(config)],
             claims=Claims(settings.directory),
             report=report,
         )
+        # A storage that cannot be opened is found out before a dataset is claimed.
+        session.storage(LEASE_SECONDS)
         session.finish_leftovers()
         yield session
 

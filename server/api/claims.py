@@ -59,6 +59,7 @@ class ReleaseSerializer(FenceSerializer):
 class HeartbeatAnswerSerializer(serializers.Serializer[Any]):
     ttl_s = serializers.FloatField()
     cancel = serializers.BooleanField(help_text="A person wants the run to end.")
+    cancelled_by = serializers.CharField(allow_blank=True, help_text="That person's user name.")
 
 
 class ReleaseAnswerSerializer(serializers.Serializer[Any]):
@@ -128,8 +129,8 @@ class HeartbeatView(API):
         """Renew the lease, also an expired one that nobody took, and tell the progress. 409: the lease is lost."""
         sent = HeartbeatSerializer(data=request.data)
         sent.is_valid(raise_exception=True)
-        ttl_s, cancel = claims.heartbeat(signed_in(request), pk, **sent.validated_data)
-        return Response({"ttl_s": ttl_s, "cancel": cancel})
+        renewal = claims.heartbeat(signed_in(request), pk, **sent.validated_data)
+        return Response(HeartbeatAnswerSerializer(renewal).data)
 
 
 class ReleaseView(API):

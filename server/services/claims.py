@@ -60,8 +60,17 @@ def claim(user: User, request: ClaimRequest) -> tuple[Claim, bool] | None:
                 raise
 
 
-def heartbeat(user: User, claim_id: int, fence: int, progress: dict[str, Any] | None = None) -> tuple[float, bool]:
-    """Renew the lease, also an expired one that nobody took. The seconds it lasts, and whether a person cancelled.
+@dataclass(frozen=True)
+class Renewal:
+    """What a heartbeat is answered: the seconds that the lease lasts, and who cancelled the run, if anybody did."""
+
+    ttl_s: float
+    cancel: bool
+    cancelled_by: str
+
+
+def heartbeat(user: User, claim_id: int, fence: int, progress: dict[str, Any] | None = None) -> Renewal:
+    """Renew the lease, also an expired one that nobody took.
 
     Raises Refused: 404, 403 for another user's claim, 409 `lost`.
     """
@@ -70,7 +79,9 @@ def heartbeat(user: User, claim_id: int, fence: int, progress: dict[str, Any] | 
         _renew(dataset)
         if progress is not None:
             Dataset.objects.filter(pk=dataset.pk).update(progress=progress)
-    return float(dataset.project.lease_seconds), held.cancelled_at is not None
+    cancelled = held.cancelled_at is not None
+    by = life.name_of(held.cancelled_by) if cancelled else ""
+    return Renewal(float(dataset.project.lease_seconds), cancelled, by)
 
 
 def release(user: User, claim_id: int, fence: int, reason: str = "") -> None:

@@ -115,7 +115,7 @@ def test_an_expired_lease_stays_its_holders_until_it_is_taken(
 ) -> None:
     first = claim(api).json()
     expire(dataset.pk)
-    assert heartbeat(api, first).json() == {"ttl_s": 900.0, "cancel": False}
+    assert heartbeat(api, first).json() == {"ttl_s": 900.0, "cancel": False, "cancelled_by": ""}
     assert claim(bobs_api).status_code == 204
     expire(dataset.pk)
     second = claim(bobs_api).json()
@@ -156,7 +156,8 @@ def test_cancel_reaches_the_client_and_who_cancelled_is_kept(
 ) -> None:
     claimed = claim(api).json()
     assert cancel(bobs_api, claimed).json()["cancelled_by"] == "bob"
-    assert heartbeat(api, claimed).json()["cancel"] is True
+    told = heartbeat(api, claimed).json()
+    assert (told["cancel"], told["cancelled_by"]) == (True, "bob")
     assert release(api, claimed).status_code == 200
     dataset.refresh_from_db()
     assert dataset.state == "failed"

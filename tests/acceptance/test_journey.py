@@ -1,0 +1,170 @@
+"""Datasets from claim to commit, by the `crunch` command as a process, on a folder and on S3."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+
+import pytest
+
+from tests.support.site import GOOD_RUN, Site
+
+BOTH = pytest.mark.parametrize("storage_settings", ["folder", "s3"], indirect=True)
+
+# Appends to an input, deletes one, writes new ones, and looks at what is there.
+SCRIPT = """#!/bin/bash
+set -e
+seen=$(find . -type f -not -path './.crunch/*' | LC_ALL=C sort)
+echo "$seen" > seen.txt
+echo appended >> input.txt
+rm -f 'to delete.txt'
+mkdir -p out
+wc -c < 'sample#1' > out/size.txt
+gzip -nc input.txt > out/input.gz
+"""
+
+
+def inputs(name: str) -> dict[str, bytes]:
+    return {
+        "input.txt": f"input of {name}\n".encode(),
+        "sample#1": b"#" * 1000,
+        "a b": b"with a space",
+        "deep/ä/100%.csv": "ä,ö\n".encode(),
+        "reads.gz": gzip.compress(b"ACGT" * 100, mtime=0),
+        "empty": b"",
+        "to delete.txt": b"old",
+    }
+
+
+def expected(name: str) -> dict[str, bytes]:
+    """What SCRIPT leaves in the storage: Crunch deletes no object because a workflow deleted the file."""
+    start = inputs(name)
+    modified = start["input.txt"] + b"appended\n"
+    listing = "".join(f"./{path}\n" for path in sorted(start, key=lambda path: path.encode()))
+    return start | {
+        "input.txt": modified,
+        "seen.txt": listing.encode(),
+        "out/size.txt": b"1000\n",
+    }
+
+
+def md5s(files: dict[str, bytes]) -> dict[str, str]:
+    return {path: hashlib.md5(content).hexdigest() for path, content in files.items()}
+
+
+@BOTH
+def test_a_loop_processes_ten_datasets_byte_for_byte(site: Site) -> None:
+    project = site.add_project("Birds", SCRIPT)
+    names = [f"d{number}" for number in range(1, 11)]
+    slugs = [site.add_dataset(project, name, inputs(name)) for name in names]
+
+    outcome = json.loads(site.crunch("loop", "--project", project, "--json").stdout)
+
+    assert [run["result"] for run in outcome["runs"]] == ["completed"] * 10
+    for name, slug in zip(names, slugs, strict=True):
+        found, wanted = site.files(slug), expected(name)
+        assert gzip.decompress(found.pop("out/input.gz")) == wanted["input.txt"]
+        assert found == wanted
+        assert site.statuses(slug) == GOOD_RUN
+        assert site.statuses(slug, effective=False) == GOOD_RUN
+        assert site.read_json(slug, ".crunch/setup_md5_checksums.json") == md5s(inputs(name))
+        final = {path: content for path, content in site.files(slug).items() if path != "to delete.txt"}
+        assert site.read_json(slug, ".crunch/upload_md5_checksums.json") == md5s(final)
+        assert site.read(slug, ".crunch/deleted.txt") == b"to delete.txt\n"
+        assert site.read(slug, ".crunch/script.sh") == SCRIPT.encode()
+        assert site.read_json(slug, ".crunch/dataset.json")["slug"] == slug
+        assert site.read_json(slug, ".crunch/project.json")["slug"] == project
+        dataset = site.dataset(slug)
+        manifest = site.read(slug, f".crunch/manifest-{dataset['manifest_fence']}.json")
+        assert hashlib.sha256(manifest).hexdigest() == dataset["manifest_sha256"]
+        assert dataset["state"] == "completed"
+
+
+SNAKEFILE = """
+rule all:
+    input: "counts.txt", "upper.txt"
+
+rule count:
+    input: "words.txt"
+    output: "counts.txt"
+    shell: "wc -w < {input} > {output}; echo ran >> count-runs.log"
+
+rule upper:
+    input: "words.txt"
+    output: "upper.txt"
+    shell: "tr a-z A-Z < {input} > {output}"
+"""
+
+
+@BOTH
+def test_a_second_run_of_a_finished_workspace_moves_no_file(site: Site) -> None:
+    project = site.add_project("Words", SNAKEFILE, workflow_type="snakemake")
+    slug = site.add_dataset(project, "one", {"words.txt": b"one two three\n"})
+
+    first = json.loads(site.crunch("next", "--json").stdout)
+    second = json.loads(site.crunch("run", slug, "--json").stdout)
+
+    assert (first["downloaded"], first["uploaded"]) == (1, 3)
+    assert (second["downloaded"], second["uploaded"]) == (0, 0)
+    assert site.files(slug)["counts.txt"] == b"3\n"
+    # Snakemake did not run a finished rule again.
+    assert site.files(slug)["count-runs.log"] == b"ran\n"
+    assert site.statuses(slug) == GOOD_RUN * 2
+
+
+def test_snakemake_on_another_machine_does_not_redo_finished_rules(site: Site) -> None:
+    project = site.add_project("Words", SNAKEFILE, workflow_type="snakemake")
+    slug = site.add_dataset(project, "one", {"words.txt": b"one two three\n"})
+    site.crunch("next")
+
+    again = json.loads(site.crunch("run", slug, "--directory", str(site.directory / "elsewhere"), "--json").stdout)
+
+    assert (again["downloaded"], again["uploaded"]) == (4, 0)
+    assert site.files(slug)["count-runs.log"] == b"ran\n"
+
+
+def test_a_workflow_in_its_own_place_finds_its_own_scripts(site: Site, tmp_path) -> None:
+    folder = tmp_path / "workflow"
+    folder.mkdir()
+    (folder / "included.smk").write_text('rule made:\n    output: "made.txt"\n    script: "make.py"\n')
+    (folder / "make.py").write_text("open(snakemake.output[0], 'w').write('by a script beside the Snakefile')\n")
+    (folder / "Snakefile").write_text('rule all:\n    input: "made.txt"\ninclude: "included.smk"\n')
+    project = site.add_project("In place", "true\n")
+    slug = site.add_dataset(project, "one", {"input": b"x"})
+
+    site.crunch("run", slug, "--path", str(folder / "Snakefile"), "--workflow", "snakemake")
+
+    assert site.files(slug)["made.txt"] == b"by a script beside the Snakefile"
+
+
+def test_next_with_nothing_to_do_says_so_with_exit_code_3(site: Site) -> None:
+    done = site.crunch("next", code=3)
+    assert "no dataset to process" in done.stderr
+
+
+def test_cleanup_removes_the_workspace_and_no_download_takes_it_as_it_is(site: Site) -> None:
+    project = site.add_project("P", "#!/bin/bash\ncat input.txt > copy.txt\n")
+    slug = site.add_dataset(project, "one", {"input.txt": b"from the storage"})
+    workspace = site.directory / "p" / "one"
+
+    site.crunch("next", "--cleanup")
+    assert not workspace.exists()
+    assert site.files(slug)["copy.txt"] == b"from the storage"
+
+    workspace.mkdir(parents=True)
+    (workspace / "input.txt").write_text("by hand")
+    site.crunch("run", slug, "--no-download")
+    assert site.files(slug)["copy.txt"] == b"by hand"
+
+
+def test_no_upload_leaves_the_results_here_and_the_dataset_unprocessed(site: Site) -> None:
+    project = site.add_project("P", "#!/bin/bash\necho result > out.txt\n")
+    slug = site.add_dataset(project, "one", {"input.txt": b"x"})
+
+    site.crunch("next", "--no-upload")
+
+    assert (site.directory / "p" / "one" / "out.txt").read_text() == "result\n"
+    assert site.files(slug) == {"input.txt": b"x"}
+    assert site.dataset(slug)["state"] == "unprocessed"
+    assert "take the same one for ever" in site.crunch("loop", "--no-upload", code=2).stderr

@@ -1,0 +1,129 @@
+"""A whole Crunch site for acceptance tests: a real server, a real storage, and the `crunch` command as a process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from crunch_tasks.files.storage import Storage, open_storage, read
+from crunch_tasks.link.client import CrunchClient
+from crunch_tasks.storage_settings import load_storage_settings
+from tests.support.servers import CrunchServer
+
+CRUNCH = str(Path(sys.executable).with_name("crunch"))
+
+
+@dataclass
+class Site:
+    """`crunch(...)` runs the command as alice, in `directory`, against this server and storage."""
+
+    server: CrunchServer
+    storage_settings: Path
+    directory: Path
+    prefect_api: str
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def storage(self) -> Storage:
+        return open_storage(load_storage_settings(self.storage_settings))
+
+    @property
+    def client(self) -> CrunchClient:
+        return CrunchClient(self.server.url, self.server.tokens["alice"], patience_s=5)
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What a user's shell would have: server, token, storage, directory, Prefect."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("CRUNCH_")}
+        return inherited | {
+            "CRUNCH_URL": self.server.url,
+            "CRUNCH_TOKEN": self.server.tokens["alice"],
+            "CRUNCH_STORAGE_SETTINGS": str(self.storage_settings),
+            "CRUNCH_DIRECTORY": str(self.directory),
+            "PREFECT_API_URL": self.prefect_api,
+            **self.environment,
+        }
+
+    def add_project(self, name: str, workflow: str, **values: Any) -> str:
+        return str(self.client.create_project(name=name, workflow=workflow, **values)["slug"])
+
+    def add_dataset(self, project: str, name: str, files: Mapping[str, bytes]) -> str:
+        """A dataset with its files in the storage; returns its slug."""
+        made = self.client.create_dataset(parent=project, name=name)
+        for path, content in files.items():
+            self.storage.write(f"{made['base_file_path']}/{path}", content)
+        return str(made["slug"])
+
+    def start(self, *words: str, **environment: str) -> subprocess.Popen[str]:
+        """`crunch WORDS` in the background."""
+        return subprocess.Popen(
+            [CRUNCH, *words],
+            env=self.env | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def crunch(self, *words: str, code: int | None = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+        """`crunch WORDS` to its end, which must be exit code `code` (None: any)."""
+        process = self.start(*words, **environment)
+        out, err = process.communicate(timeout=180)
+        if code is not None:
+            assert process.returncode == code, f"crunch {' '.join(words)}: {process.returncode}\n{out}\n{err}"
+        assert "Traceback" not in err, err
+        return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+    def dataset(self, slug: str) -> dict[str, Any]:
+        return dict(self.client.get_dataset(slug))
+
+    def dataset_claim(self, slug: str) -> int:
+        """The claim of the dataset's newest status."""
+        return int(self._rows(slug)[-1]["claim"])
+
+    def statuses(self, slug: str, *, effective: bool = True) -> list[tuple[int, int]]:
+        """(stage, state) of each status of the dataset, oldest first."""
+        rows = [row for row in self._rows(slug) if row["effective"] or not effective]
+        return [(row["stage"], row["state"]) for row in rows]
+
+    def notes(self, slug: str) -> list[str]:
+        return [str(row["note"]) for row in self._rows(slug)]
+
+    def _rows(self, slug: str) -> list[dict[str, Any]]:
+        dataset = self.dataset(slug)["id"]
+        rows = [dict(row) for row in self.client.pages("api/statuses/", dataset=str(dataset))]
+        return sorted(rows, key=lambda row: row["id"])
+
+    def files(self, slug: str) -> dict[str, bytes]:
+        """Every object of the dataset below its base path, Crunch's own left out."""
+        prefix = f"{self.dataset(slug)['base_file_path']}/"
+        paths = [info.key.removeprefix(prefix) for info in self.storage.list_objects(prefix)]
+        return {path: read(self.storage, prefix + path) for path in paths if not path.startswith(".crunch/")}
+
+    def read(self, slug: str, path: str) -> bytes:
+        return read(self.storage, f"{self.dataset(slug)['base_file_path']}/{path}")
+
+    def read_json(self, slug: str, path: str) -> Any:
+        return json.loads(self.read(slug, path))
+
+
+GOOD_RUN = [(stage, state) for stage in (1, 2, 3) for state in (1, 2)]
+"""The six statuses of a run without a failure."""
+
+
+def until(condition: Callable[[], Any], timeout_s: float = 60, what: str = "the condition") -> Any:
+    """Wait until `condition` returns something true, and return that."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"{what} did not come true in {timeout_s} s")
