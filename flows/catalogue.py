@@ -5,22 +5,24 @@ from __future__ import annotations
 import datetime as dt
 import inspect
 import json
+import math
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
 from crunch_tasks.contract import ATTRIBUTE_KINDS, AttributeKind, Visibility, WorkflowType
-from crunch_tasks.errors import UsageError
+from crunch_tasks.errors import Refused, UsageError
 from crunch_tasks.settings import ClientSettings
 from flows.options import takes_settings
 from flows.prompt import ask_for_missing
+from flows.terminal import cell, console, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +41,13 @@ def _connected(settings: ClientSettings, *also: str) -> Iterator[tuple[CrunchCli
 
     complete = ask_for_missing(settings, "url", "token", *also)
     with CrunchClient(complete.url, complete.token.get_secret_value(), patience_s=complete.server_patience_s) as client:
-        yield client, complete
+        try:
+            yield client, complete
+        except Refused as error:
+            if error.status == HTTPStatus.BAD_REQUEST:
+                # The server names the value that it cannot take: wrong usage, wherever it was found out.
+                raise UsageError(str(error)) from error
+            raise
 
 
 @needs_server
@@ -81,7 +89,7 @@ def add_dataset(
     with _connected(settings) as (client, _):
         made = client.create_dataset(parent=project, name=name, description=description, details=details, locked=locked)
         _say_slug(made)
-        Console(stderr=True).print(f"files: {made['base_file_path']}/", highlight=False, markup=False, soft_wrap=True)
+        console(stderr=True).print(shown(f"files: {made['base_file_path']}/"), soft_wrap=True)
 
 
 @needs_server
@@ -121,6 +129,7 @@ def parse_attribute(kind: AttributeKind, values: dict[str, str]) -> dict[str, An
     words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
     parsers: dict[type, Callable[[str], Any]] = {
         bool: lambda text: words[text.lower()],
+        float: _finite,
         dt.date: lambda text: dt.date.fromisoformat(text).isoformat(),
         dt.datetime: lambda text: dt.datetime.fromisoformat(text).isoformat(),
     }
@@ -151,9 +160,9 @@ def files(
         return
     table = Table("path", "size", "MD5", title=slug, box=None, pad_edge=False)
     for path, source in ordered:
-        table.add_row(path, decimal(source.size), source.md5 or "")
-    table.caption = f"{len(rows)} files, {decimal(sum(source.size for source in listed.values()))}"
-    Console(markup=False).print(table)
+        table.add_row(cell(path), decimal(source.size), source.md5 or "")
+    table.caption = f"{len(ordered)} files, {decimal(sum(source.size for source in listed.values()))}"
+    console().print(table)
 
 
 @takes_settings("directory")
@@ -167,8 +176,8 @@ def diagnostics(settings: ClientSettings, json_: Json = False) -> None:
         return
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in facts.items():
-        table.add_row(name, decimal(value) if name.startswith(("memory", "disk")) else str(value))
-    Console(markup=False).print(table)
+        table.add_row(name, decimal(value) if name.startswith(("memory", "disk")) else cell(str(value)))
+    console().print(table)
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -183,6 +192,14 @@ def add_commands(app: typer.Typer) -> None:
     }.items():
         # A latitude may be -33.9 and a key may begin with a dash: what is no option of ours is an argument.
         app.command(name=name, context_settings={"ignore_unknown_options": name.endswith("attribute")})(command)
+
+
+def _finite(text: str) -> float:
+    """JSON has neither NaN nor infinity."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
 
 
 def _text_of(workflow_file: Path) -> str:
