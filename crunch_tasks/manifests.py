@@ -34,7 +34,13 @@ def _cache_key(_context: TaskRunContext, parameters: Mapping[str, Any]) -> str:
     return f"crunch-md5-manifest-{parameters['fingerprint']}"
 
 
-@task(name="md5-manifest", cache_key_fn=_cache_key, persist_result=True, result_serializer="json")
+@task(
+    name="md5-manifest",
+    task_run_name="md5-manifest",
+    cache_key_fn=_cache_key,
+    persist_result=True,
+    result_serializer="json",
+)
 def _md5_manifest(what: _Unlooked, fingerprint: str) -> dict[str, dict[str, Any]]:
     run = what.run
     manifest = compute_manifest(run.workspace.root, what.walk, run.workspace.hashes, check=run.lease.check)

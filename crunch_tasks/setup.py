@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 
+from prefect.logging import get_run_logger
+
 from crunch_tasks.compute.script import interpreter
 from crunch_tasks.contract import DATASET_JSON, PROJECT_JSON, SETUP_MANIFEST, WORKFLOW_FILE, Stage, WorkflowType
 from crunch_tasks.errors import ObjectMissing, WorkflowFailed
@@ -37,6 +39,7 @@ def setup(run: DatasetRun) -> None:
     earlier = run.journal()
     if earlier.workflow_done and earlier.same_start(start) and (kept := run.kept_setup_manifest()) is not None:
         run.setup_manifest = kept
+        get_run_logger().info("The workflow ended here before: only Upload is missing")
         return
     run.keep_journal(start)
     if run.options.download:
@@ -86,6 +89,13 @@ def _restore_inputs(run: DatasetRun, *, keep_outputs: bool) -> None:
         run.workspace.remove_leftovers(run.inputs.files.keys())
     moved = download(run.storage, run.inputs.files, run.workspace, check=run.lease.check, progress=run.transferred)
     run.downloaded += moved.moved
+    get_run_logger().info(
+        "%d files fetched (%d bytes) into %s, %d were right already",
+        moved.moved,
+        moved.bytes,
+        run.workspace.root,
+        moved.skipped,
+    )
 
 
 def _write_own_files(run: DatasetRun, workflow: bytes) -> None:

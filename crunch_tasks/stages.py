@@ -25,6 +25,7 @@ def stage(which: Stage, *, retries: int = 0) -> Callable[[Callable[[DatasetRun],
     def decorate(function: Callable[[DatasetRun], None]) -> StageTask:
         made: StageTask = task(
             name=which.name.lower(),
+            task_run_name=which.name.lower(),
             cache_policy=NO_CACHE,
             persist_result=False,
             retries=retries,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from prefect.logging import get_run_logger
+
 from crunch_tasks.contract import Stage
 from crunch_tasks.files import publication
 from crunch_tasks.manifests import manifest_of
@@ -34,4 +36,9 @@ def upload(run: DatasetRun) -> None:
         progress=run.transferred,
     )
     run.uploaded += published.sent
+    get_run_logger().info(
+        "%d files sent (%d bytes), %d were in the storage already", published.sent, published.bytes, published.present
+    )
+    for remark in run.remarks:
+        get_run_logger().warning("%s", remark)
     run.manifest_sha256 = published.sha256
