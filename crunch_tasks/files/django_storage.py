@@ -47,6 +47,7 @@ class DjangoStorage:
         self._make = make
         self._local = threading.local()
         self._lock = threading.RLock()
+        self._folders: set[str] = set()
 
     @property
     def _storage(self) -> Any:
@@ -135,7 +136,7 @@ class DjangoStorage:
         return ObjectInfo(key, info.size, info.mtime_ns, content.md5)
 
     def _save(self, key: str, file: Any, before_commit: Callable[[], None]) -> None:
-        with self._using(key) as storage:
+        with self._alone_in_new_folder(key), self._using(key) as storage:
             before_commit()
             if storage.exists(key):
                 storage.delete(key)
@@ -151,6 +152,17 @@ class DjangoStorage:
                 raise RenamingStorage(
                     f"The storage {self.description} kept {key!r} as {name!r}; use one that overwrites and keeps names"
                 )
+
+    @contextlib.contextmanager
+    def _alone_in_new_folder(self, key: str) -> Iterator[None]:
+        """Save the first file of a folder alone: storages look for a folder, then make it, and two at once fail."""
+        folder = posixpath.dirname(key)
+        if folder in self._folders:
+            yield
+            return
+        with self._lock:
+            yield
+            self._folders.add(folder)
 
     def _read_back(self, key: str, md5: str) -> None:
         digest = hashlib.md5(usedforsecurity=False)

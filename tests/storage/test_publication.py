@@ -316,10 +316,12 @@ def test_an_unchanged_second_run_moves_no_data(storage: Storage, directories: It
     faulty = FaultyStorage(filled(storage))
     site = Site(faulty)
     client = Client(site, next(directories))
+    client.workspace.write(WORKFLOW_LOG, b"a log")
     client.run()
     faulty.writes.clear()
     faulty.reads.clear()
     published = client.run(lambda root: None)
+    assert not any(operation == "send" for operation, _ in faulty.writes)
     assert published.sent == 0
     assert {operation for operation, key in faulty.writes if "/.crunch/" not in key} == set()
     assert [key for key in faulty.reads if "/.crunch/" not in key] == []

@@ -71,6 +71,19 @@ def test_overwriting_keeps_the_name(storage: Storage, tmp_path: Path) -> None:
     assert [found.key for found in storage.list_objects("p/")] == ["p/d1/a"]
 
 
+def test_readers_see_the_old_object_until_the_new_one_is_complete(
+    storage_of: Callable[[str], Storage], tmp_path: Path
+) -> None:
+    storage = storage_of("folder")
+    storage.write("p/a", b"old")
+    seen = []
+    data = b"n" * (2 * PART)
+    storage.send(content(data, tmp_path), "p/a", lambda: seen.append(read(storage, "p/a")))
+    assert seen == [b"old"]
+    assert read(storage, "p/a") == data
+    assert [path.name for path in (tmp_path / "storage").rglob("*") if path.is_file()] == ["a"]
+
+
 def test_what_a_listing_says_is_what_a_send_said(storage: Storage, tmp_path: Path) -> None:
     sent = storage.send(content(b"bytes", tmp_path), "p/a", nothing)
     (listed,) = storage.list_objects("p/")

@@ -176,6 +176,17 @@ def test_bad_names_are_refused_together_before_a_byte_is_written(workspace: Work
     assert storage.reads == []
 
 
+def test_names_that_the_local_file_system_folds_are_refused(workspace: Workspace) -> None:
+    storage = FaultyStorage(MemoryStorage({"p/d1/Results": b"1", "p/d1/results": b"2"}))
+    workspace.folds = True
+    with pytest.raises(NamesRefused, match="one name"):
+        download(storage, sources(storage), workspace)
+    assert storage.reads == []
+    workspace.folds = False
+    download(storage, sources(storage), workspace)
+    assert files_of(workspace) == {"Results": b"1", "results": b"2"}
+
+
 def test_links_that_a_workflow_left_are_replaced_not_followed(workspace: Workspace, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -228,6 +239,9 @@ def test_a_file_swapped_for_a_link_after_the_walk_is_not_sent(workspace: Workspa
     storage = MemoryStorage()
     with pytest.raises(WorkspaceError, match="sub/x"):
         upload(storage, {"sub/x": "p/x"}, workspace, walk, manifest)
+    (workspace.root / "sub" / "x").unlink()
+    (workspace.root / "sub" / "x").write_bytes(b"x")
+    walk, manifest = workspace.walk(), manifest_of(workspace)
     shutil.move(workspace.root / "sub", tmp_path / "moved")
     (workspace.root / "sub").symlink_to(tmp_path / "moved")
     with pytest.raises(WorkspaceError, match="sub/x"):
