@@ -76,6 +76,7 @@ class DatasetRun:
         self.downloaded = 0
         self.uploaded = 0
         self.remarks: list[str] = []
+        self.finished = False
         self.error: Exception | None = None
 
     @property

@@ -53,6 +53,7 @@ def dataset_run(slug: str, project: str) -> Any:
         if run.options.upload:
             upload(run)
             publish_summary(run)
+        run.finished = True
     except Cancelled as error:
         run.error = error
         return PrefectCancelled(message=str(error))
@@ -117,13 +118,27 @@ def _run_flow(session: Session, run: DatasetRun, sender: Sender) -> tuple[Result
             temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
             CancelWatch(lambda: [*flow_runs, *_own_flow_run(run)], run.lease.cancel),
         ):
-            dataset_run(run.claim.slug, str(run.claim.project["slug"]), return_state=True)
+            _in_prefect(session, run)
         return _ending(session, run, sender)
+    except CrunchError:
+        raise
     except BaseException as stop:
         _stopped(run, sender, [*flow_runs, *_own_flow_run(run)], stop)
         raise
     finally:
         _current.reset(token)
+
+
+def _in_prefect(session: Session, run: DatasetRun) -> None:
+    """Run the flow. Prefect breaking around a run that came to its own end changes nothing for the dataset."""
+    try:
+        dataset_run(run.claim.slug, str(run.claim.project["slug"]), return_state=True)
+    except Exception as error:
+        if run.finished or run.error is not None:
+            session.report.say(f"Prefect could not keep the end of this run: {error}")
+            return
+        run.lease.release(f"Prefect failed: {error}")
+        raise CrunchError(f"Prefect failed, so {run.claim.slug} was given back: {error}") from error
 
 
 def _ending(session: Session, run: DatasetRun, sender: Sender) -> tuple[Result, str]:

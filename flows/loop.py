@@ -8,6 +8,7 @@ from typing import Any
 from prefect import flow
 
 from crunch_tasks.errors import UsageError
+from crunch_tasks.run import Result
 from crunch_tasks.settings import ClientSettings, RunOptions
 from flows.dataset import process
 from flows.report import Outcome, now
@@ -39,6 +40,8 @@ def process_all(settings: ClientSettings, options: RunOptions, project: str = ""
     with open_session(settings) as session:
         while (lease := session.claim(project=project)) is not None:
             runs.append(process(session, lease, options))
+            if runs[-1].result is Result.UNDELIVERED:
+                session.finish_leftovers()
         outcome = LoopOutcome(runs, now() - started)
         session.report.table(runs, outcome.seconds)
     return outcome

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from prefect.client.orchestration import get_client
 from prefect.logging import get_run_logger
+from prefect.settings import PREFECT_API_URL
 
 from crunch_tasks.contract import LEASE_SECONDS, Stage, State
 from crunch_tasks.errors import CrunchError, NothingToProcess, Refused
 from crunch_tasks.files import publication
 from crunch_tasks.files.storage import Storage, open_storage, timeout_for
-from crunch_tasks.files.workspace import bound_to, check_directory
+from crunch_tasks.files.workspace import bound_to, check_directory, held
 from crunch_tasks.link.claims import Claims, HeldRequest
 from crunch_tasks.link.client import CrunchClient
 from crunch_tasks.link.lease import Lease
@@ -34,14 +36,17 @@ class Session:
     secrets: list[str]
     claims: Claims
     report: Report
+    _storages: dict[float, Storage] = field(default_factory=dict)
 
     def storage(self, lease_s: float) -> Storage:
-        """The storage, with time-outs that fit into leases of `lease_s` seconds."""
-        return open_storage(self.storage_config, timeout_s=timeout_for(lease_s))
+        """The storage, with time-outs that fit into leases of `lease_s` seconds; its connections stay open."""
+        if lease_s not in self._storages:
+            self._storages[lease_s] = open_storage(self.storage_config, timeout_s=timeout_for(lease_s))
+        return self._storages[lease_s]
 
     def finish_leftovers(self) -> None:
         """Deliver what earlier runs here could not, and finish what that commits. Before anything is claimed."""
-        for delivered in deliver_all(self.settings.directory, self.client):
+        for delivered in deliver_all(self.settings.directory, self.client, held):
             event = delivered.event
             what = f"{event.stage.name.capitalize()} {event.state.name.capitalize()}"
             if delivered.reason:
@@ -98,8 +103,24 @@ def open_session(settings: ClientSettings) -> Iterator[Session]:
         )
         # A storage that cannot be opened is found out before a dataset is claimed.
         session.storage(LEASE_SECONDS)
+        _check_prefect(report)
         session.finish_leftovers()
         yield session
+
+
+def _check_prefect(report: Report) -> None:
+    """Raises CrunchError when a Prefect server is configured and does not answer."""
+    address = PREFECT_API_URL.value()
+    if not address:
+        report.say("No Prefect server is configured (PREFECT_API_URL): a temporary one starts, which takes a while.")
+        return
+    with get_client(sync_client=True) as client:
+        problem = client.api_healthcheck()
+    if problem is not None:
+        raise CrunchError(
+            f"The Prefect server at {address} does not answer ({problem}). Start it with `prefect server start`, or "
+            "unset PREFECT_API_URL to run without one."
+        )
 
 
 class _Ended(Protocol):

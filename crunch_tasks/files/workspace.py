@@ -67,6 +67,22 @@ def bound_to(state: Path) -> dict[str, Any]:
     return bound
 
 
+@contextlib.contextmanager
+def held(state: Path) -> Iterator[str | None]:
+    """Hold the workspace with this state folder, if nobody does: yields None then, otherwise who holds it."""
+    with (state / "lock").open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            yield file.read().strip() or "another process"
+            return
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        yield None
+
+
 class Workspace:
     """The two folders of one dataset below a directory."""
 
@@ -115,19 +131,11 @@ class Workspace:
         Raises WorkspaceError, naming the holder, when another one has it.
         """
         self.make()
-        path = self.state / "lock"
-        with path.open("a+", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                file.seek(0)
-                holder = file.read().strip() or "another process"
+        with held(self.state) as holder:
+            if holder is not None:
                 raise WorkspaceError(
                     f"The workspace {self.root} is in use by {holder}. Wait for it, or choose another --directory."
-                ) from error
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-            file.flush()
+                )
             yield
 
     def bind(self, site: str, dataset_id: int, base_path: str) -> None:

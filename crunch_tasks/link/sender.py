@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -33,17 +35,22 @@ def deliver(client: CrunchClient, outbox: Outbox, recorded: Recorded, patience_s
     return outbox.delivered(recorded, bool(answer.get("effective")))
 
 
-def deliver_all(directory: Path, client: CrunchClient) -> list[Recorded]:
+def deliver_all(
+    directory: Path, client: CrunchClient, hold: Callable[[Path], AbstractContextManager[object]]
+) -> list[Recorded]:
     """Deliver what earlier runs in `directory` left undelivered; returns each event with what the server said.
 
-    An effective Upload Success among them means that its promotion may have to be finished. Raises ServerError as
-    `deliver` does; what was not delivered is still there.
+    `hold` takes a run's state folder for the time; what it yields is None when the folder was free, and otherwise
+    the folder is left alone: a live run delivers its own events, in their order. An effective Upload Success among
+    the delivered means that its promotion may have to be finished. Raises ServerError as `deliver` does; what was
+    not delivered is still there.
     """
-    return [
-        deliver(client, outbox, recorded)
-        for outbox in outboxes(directory, STATE_FOLDER)
-        for recorded in outbox.pending()
-    ]
+    delivered = []
+    for outbox in outboxes(directory, STATE_FOLDER):
+        with hold(outbox.folder) as holder:
+            if holder is None:
+                delivered += [deliver(client, outbox, recorded) for recorded in outbox.pending()]
+    return delivered
 
 
 class Sender:

@@ -11,6 +11,7 @@ import pytest
 
 from crunch_tasks.contract import ATTRIBUTE_KINDS, Stage, State
 from crunch_tasks.errors import Refused, Unauthorized
+from crunch_tasks.files.workspace import held
 from crunch_tasks.link.client import ClaimRequest, CrunchClient
 from crunch_tasks.link.durable import run_folder
 from crunch_tasks.link.outbox import Outbox, Place
@@ -93,7 +94,7 @@ def run(tmp_path, claim, events, client, note=""):
         outbox.record(
             claim, stage, state, note, manifest_sha256=sha256, diagnostics={"hostname": "h", "memory_free": 1}
         )
-    delivered = deliver_all(tmp_path / str(claim.fence), client)
+    delivered = deliver_all(tmp_path / str(claim.fence), client, held)
     return [done.effective if done.place is Place.SENT else None for done in delivered]
 
 

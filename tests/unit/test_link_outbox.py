@@ -9,6 +9,7 @@ import pytest
 
 from crunch_tasks.contract import NOTE_BYTES, Stage, State
 from crunch_tasks.errors import ServerError, ServerUnavailable, Unauthorized, WorkspaceError
+from crunch_tasks.files.workspace import held
 from crunch_tasks.link import backoff
 from crunch_tasks.link.client import ClaimRequest
 from crunch_tasks.link.durable import run_folder
@@ -73,7 +74,7 @@ def test_a_stage_starts_once_however_often_its_hook_runs(server, claim, outbox):
 
 
 def deliver_all_from(outbox, server, **options):
-    return deliver_all(outbox.folder.parents[2], server.client(**options))
+    return deliver_all(outbox.folder.parents[2], server.client(**options), held)
 
 
 def test_an_event_is_whole_on_the_disk_when_record_returns(claim, outbox):
@@ -177,12 +178,12 @@ def test_the_next_command_delivers_what_every_run_left(server, tmp_path):
         record_good_run(Outbox(run_folder(tmp_path, claim.slug)), claim)
     server.before = lambda request: httpx.Response(502)
     with pytest.raises(ServerUnavailable):
-        deliver_all(tmp_path, server.client(patience_s=0))
+        deliver_all(tmp_path, server.client(patience_s=0), held)
     server.before = None
-    delivered = deliver_all(tmp_path, server.client())
+    delivered = deliver_all(tmp_path, server.client(), held)
     assert len(delivered) == 12
     assert {row["state"] for row in server.datasets.values()} == {"completed"}
-    assert deliver_all(tmp_path, server.client()) == []
+    assert deliver_all(tmp_path, server.client(), held) == []
 
 
 def test_of_success_and_fail_the_first_wins(server, claim, outbox):
