@@ -123,7 +123,9 @@ def _stat(storage: Storage, key: str) -> ObjectInfo | None:
 
 
 def _place(dataset: Dataset) -> tuple[Storage, str]:
-    return _storage(json.dumps(settings.STORAGES["default"], sort_keys=True)), safe_prefix(dataset.base_file_path)
+    return _storage(json.dumps(settings.STORAGES["default"], sort_keys=True, default=str)), safe_prefix(
+        dataset.base_file_path
+    )
 
 
 @functools.lru_cache(maxsize=4)
