@@ -170,7 +170,8 @@ def diagnostics(settings: ClientSettings, json_: Json = False) -> None:
     """Show what a run on this machine tells the server of it."""
     from crunch_tasks.compute.diagnostics import diagnostics as collect
 
-    facts = collect(settings.directory)
+    # Before the first run the directory is not there; its disk is that of the folder which it will be made in.
+    facts = collect(next(folder for folder in (settings.directory, *settings.directory.parents) if folder.exists()))
     if json_:
         sys.stdout.write(json.dumps(facts) + "\n")
         return

@@ -10,13 +10,13 @@ from types import FrameType
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from crunch_tasks.errors import CrunchError
 from crunch_tasks.settings import ClientSettings, RunOptions
 from flows import catalogue
 from flows.options import takes_run_options, takes_settings
 from flows.prompt import ask_for_missing
+from flows.terminal import console, shown
 
 app = typer.Typer(
     name="crunch",
@@ -24,6 +24,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
+    # Its boxes cut the names of options off in a terminal of 80 columns.
+    rich_markup_mode=None,
     epilog="Exit codes: 0 done, 1 a run failed, 2 wrong usage, 3 nothing to process, 4 lease lost.",
 )
 catalogue.add_commands(app)
@@ -80,7 +82,7 @@ def main(*words: str) -> None:
     try:
         app(args=[*words, *sys.argv[1:]], prog_name="crunch")
     except CrunchError as error:
-        Console(stderr=True).print(f"crunch: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+        console(stderr=True).print(shown(f"crunch: {error}"), style="bold red", soft_wrap=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.stderr.write("crunch: interrupted\n")

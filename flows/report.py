@@ -10,8 +10,10 @@ from typing import Any, Self
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from crunch_tasks.run import Result
+from flows.terminal import cell, console, shown
 
 SIGNS: Mapping[Result, tuple[str, str]] = {
     Result.COMPLETED: ("✓", "green"),
@@ -47,8 +49,8 @@ class Outcome:
 class Report:
     """Tells of runs on stderr: stages as they go, and at the end how it went. A terminal gets a moving line."""
 
-    def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True, highlight=False)
+    def __init__(self, to: Console | None = None) -> None:
+        self.console = to or console(stderr=True)
         self._status = self.console.status("") if self.console.is_terminal else None
 
     def __enter__(self) -> Self:
@@ -63,7 +65,7 @@ class Report:
     def doing(self, slug: str, what: str) -> None:
         """Say what a run is at; on a terminal the same line again, elsewhere nothing."""
         if self._status is not None:
-            self._status.update(f"{_plain(slug)}  {_plain(what)}")
+            self._status.update(cell(f"{slug}  {what}"))
             self._status.start()
 
     def ended(self, outcome: Outcome) -> None:
@@ -72,15 +74,13 @@ class Report:
             self._status.stop()
         sign, colour = SIGNS[outcome.result]
         moved = f"{outcome.downloaded} down, {outcome.uploaded} up"
-        line = (
-            f"[{colour}]{sign}[/] {_plain(outcome.dataset)}  {outcome.result.value}  {outcome.seconds:.1f} s  {moved}"
-        )
-        self.console.print(line, soft_wrap=True)
+        rest = shown(f" {outcome.dataset}  {outcome.result.value}  {outcome.seconds:.1f} s  {moved}")
+        self.console.print(Text.assemble((sign, colour), rest), soft_wrap=True)
         if outcome.note and outcome.result is not Result.COMPLETED:
-            self.console.print(_indented(outcome.note), markup=False, style="dim", soft_wrap=True)
+            self.console.print(shown(_indented(outcome.note)), style="dim", soft_wrap=True)
 
     def say(self, sentence: str) -> None:
-        self.console.print(sentence, markup=False, soft_wrap=True)
+        self.console.print(shown(sentence), soft_wrap=True)
 
     def table(self, outcomes: list[Outcome], seconds: float) -> None:
         """All runs of a loop, and their sum."""
@@ -88,7 +88,7 @@ class Report:
         for outcome in outcomes:
             sign, colour = SIGNS[outcome.result]
             row = (f"{outcome.seconds:.1f}", str(outcome.downloaded), str(outcome.uploaded))
-            table.add_row(_plain(outcome.dataset), f"[{colour}]{sign} {outcome.result.value}[/]", *row)
+            table.add_row(cell(outcome.dataset), Text(f"{sign} {outcome.result.value}", style=colour), *row)
         self.console.print(table)
         counts = {result: sum(o.result is result for o in outcomes) for result in Result}
         said = ", ".join(f"{count} {result.value}" for result, count in counts.items() if count)
@@ -99,12 +99,7 @@ def now() -> float:
     return time.monotonic()
 
 
-def _plain(text: str) -> str:
-    """Text that rich takes for no markup."""
-    return text.replace("[", "\\[")
-
-
 def _indented(note: str) -> str:
     lines = note.strip().splitlines()
-    shown = lines if len(lines) <= 12 else [*lines[:3], "…", *lines[-8:]]
-    return "\n".join(f"    {line}" for line in shown)
+    kept = lines if len(lines) <= 12 else [*lines[:3], "…", *lines[-8:]]
+    return "\n".join(f"    {line}" for line in kept)
