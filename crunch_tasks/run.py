@@ -11,12 +11,13 @@ from typing import Any
 
 from crunch_tasks.compute.diagnostics import diagnostics
 from crunch_tasks.contract import Claim, Stage, State, WorkflowType
+from crunch_tasks.durable import write_durably
 from crunch_tasks.errors import StorageError
 from crunch_tasks.files.manifest import Manifest
 from crunch_tasks.files.plan import Inputs
 from crunch_tasks.files.storage import Storage
 from crunch_tasks.files.transfer import Progress
-from crunch_tasks.files.workspace import Workspace, durable_write
+from crunch_tasks.files.workspace import Workspace
 from crunch_tasks.link.lease import Lease
 from crunch_tasks.link.outbox import Outbox
 from crunch_tasks.settings import RunOptions
@@ -133,14 +134,14 @@ class DatasetRun:
         return Journal.read(self.workspace.state)
 
     def keep_journal(self, journal: Journal) -> None:
-        durable_write(self.workspace.state / Journal.NAME, json.dumps(asdict(journal)).encode())
+        write_durably(self.workspace.state / Journal.NAME, json.dumps(asdict(journal)).encode())
 
     def forget_journal(self) -> None:
         """The run is committed: the next one here starts from what it published."""
         (self.workspace.state / Journal.NAME).unlink(missing_ok=True)
 
     def keep_setup_manifest(self, manifest: Manifest) -> None:
-        durable_write(self.workspace.state / "setup_manifest.json", json.dumps(manifest.to_wire()).encode())
+        write_durably(self.workspace.state / "setup_manifest.json", json.dumps(manifest.to_wire()).encode())
 
     def kept_setup_manifest(self) -> Manifest | None:
         try:

@@ -66,8 +66,8 @@ class Session:
 
         A claim that a dead command of this directory left is gone on with first, while it is still current.
         """
-        for held in self.claims.leftovers():
-            lease = self._again(held)
+        for request in self.claims.leftovers():
+            lease = self._again(request)
             if lease is None:
                 continue
             slug = lease.claim.slug
@@ -77,9 +77,9 @@ class Session:
             lease.release("its client died, and the next one was to do something else")
         return self.claims.new(project=project, dataset=dataset).send(self.client)
 
-    def _again(self, held: HeldRequest) -> Lease | None:
+    def _again(self, request: HeldRequest) -> Lease | None:
         try:
-            return held.send(self.client)
+            return request.send(self.client)
         except Refused:
             # It ended meanwhile, or what it asked for is not there any more: nothing is left to do for it.
             return None

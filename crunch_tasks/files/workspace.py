@@ -19,6 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from crunch_tasks.durable import STATE_FOLDER, write_durably
 from crunch_tasks.errors import WorkspaceError
 from crunch_tasks.files import tree
 from crunch_tasks.files.checksums import HashCache
@@ -26,25 +27,15 @@ from crunch_tasks.files.known import KnownObjects
 from crunch_tasks.files.paths import name_problem
 from crunch_tasks.files.tree import Walk
 
-STATE = ".state"
 _TRUSTED = "trusted"
 _BINDING = "workspace.json"
-
-
-def durable_write(path: Path, data: bytes) -> None:
-    """Write a file so that after a crash it is the old or the new one as a whole. Raises WorkspaceError."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        tree.write_file(path.parent, path.name, data)
-    except OSError as error:
-        raise WorkspaceError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def check_directory(directory: Path) -> None:
     """Raises WorkspaceError unless workspaces can be made in `directory`; to know before anything is claimed."""
     try:
-        (directory / STATE).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory / STATE):
+        (directory / STATE_FOLDER).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory / STATE_FOLDER):
             pass
     except OSError as error:
         raise WorkspaceError(
@@ -87,15 +78,16 @@ class Workspace:
     """The two folders of one dataset below a directory."""
 
     def __init__(self, directory: Path, slug: str) -> None:
-        """`slug` is the dataset's, such as `project:dataset`. Raises WorkspaceError when it cannot be a path."""
+        """`slug` is the dataset's, `project:dataset`. Raises WorkspaceError when it cannot be a path."""
         parts = slug.split(":")
         problem = name_problem("/".join(parts))
-        if problem or any("/" in part for part in parts) or parts[0] == STATE:
-            raise WorkspaceError(f"The dataset's slug {slug!r} cannot be a folder: {problem or 'it has a slash'}")
+        if problem or len(parts) != 2 or any("/" in part for part in parts) or parts[0] == STATE_FOLDER:
+            reason = problem or "it is not of the form project:dataset"
+            raise WorkspaceError(f"The dataset's slug {slug!r} cannot be a folder: {reason}")
         self.slug = slug
         self.directory = Path(directory).absolute()
         self.root = self.directory.joinpath(*parts)
-        self.state = self.directory.joinpath(STATE, *parts)
+        self.state = self.directory.joinpath(STATE_FOLDER, *parts)
 
     def make(self) -> None:
         """Make both folders. Raises WorkspaceError when that, or writing in them, is not possible."""
@@ -144,7 +136,7 @@ class Workspace:
         try:
             bound = bound_to(self.state)
         except FileNotFoundError:
-            durable_write(self.state / _BINDING, json.dumps(wanted, indent=2).encode())
+            write_durably(self.state / _BINDING, json.dumps(wanted, indent=2).encode())
             return
         if bound != wanted:
             differs = ", ".join(
@@ -177,7 +169,7 @@ class Workspace:
 
     def write(self, path: str, data: bytes) -> None:
         """Write one of Crunch's own files (`.crunch/...`) and a trusted copy that the workflow cannot reach."""
-        durable_write(self.state / _TRUSTED / path, data)
+        write_durably(self.state / _TRUSTED / path, data)
         try:
             tree.write_file(self.root, path, data)
         except OSError as error:

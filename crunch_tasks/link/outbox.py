@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from crunch_tasks.contract import Claim, Stage, State, StatusEvent, cap_note
+from crunch_tasks.durable import STATE_FOLDER, write_durably
 from crunch_tasks.errors import WorkspaceError
-from crunch_tasks.link.durable import make_folder, write_durably
 
 
 class Place(StrEnum):
@@ -130,8 +130,7 @@ class Outbox:
             "effective": recorded.effective,
             "reason": recorded.reason,
         }
-        folder = make_folder(self.folder / recorded.place)
-        write_durably(folder / _name(recorded.event), json.dumps(body).encode())
+        write_durably(self.folder / recorded.place / _name(recorded.event), json.dumps(body).encode())
 
     def _read(self, place: Place, name: str) -> Recorded | None:
         path = self.folder / place / name
@@ -145,9 +144,9 @@ class Outbox:
             raise WorkspaceError(f"The status in {path} cannot be read ({error}); restore or remove it.") from error
 
 
-def outboxes(directory: Path, state_folder: str) -> Iterator[Outbox]:
-    """The outboxes below DIRECTORY/`state_folder` in which something waits to be delivered."""
-    for folder in sorted((directory / state_folder).glob(f"*/*/{Place.OUTBOX}")):
+def outboxes(directory: Path) -> Iterator[Outbox]:
+    """The outboxes of all runs in `directory` in which something waits to be delivered."""
+    for folder in sorted((directory / STATE_FOLDER).glob(f"*/*/{Place.OUTBOX}")):
         if any(folder.glob("*.json")):
             yield Outbox(folder.parent)
 

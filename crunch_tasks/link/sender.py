@@ -14,7 +14,6 @@ from typing import Self
 from crunch_tasks.errors import Refused, Unauthorized
 from crunch_tasks.link import backoff
 from crunch_tasks.link.client import CrunchClient
-from crunch_tasks.link.durable import STATE_FOLDER
 from crunch_tasks.link.outbox import Outbox, Recorded, outboxes
 
 LONGEST_WAIT_S = 30.0
@@ -46,7 +45,7 @@ def deliver_all(
     not delivered is still there.
     """
     delivered = []
-    for outbox in outboxes(directory, STATE_FOLDER):
+    for outbox in outboxes(directory):
         with hold(outbox.folder) as holder:
             if holder is None:
                 delivered += [deliver(client, outbox, recorded) for recorded in outbox.pending()]

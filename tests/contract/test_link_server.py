@@ -11,9 +11,8 @@ import pytest
 
 from crunch_tasks.contract import ATTRIBUTE_KINDS, Stage, State
 from crunch_tasks.errors import Refused, Unauthorized
-from crunch_tasks.files.workspace import held
+from crunch_tasks.files.workspace import Workspace, held
 from crunch_tasks.link.client import ClaimRequest, CrunchClient
-from crunch_tasks.link.durable import run_folder
 from crunch_tasks.link.outbox import Outbox, Place
 from crunch_tasks.link.sender import deliver_all
 from crunch_tasks.testing import FakeServer
@@ -88,7 +87,7 @@ def refused(call, *arguments, **keywords):
 
 def run(tmp_path, claim, events, client, note=""):
     """Record and deliver `events`; returns for each whether it was effective, or None when it was refused."""
-    outbox = Outbox(run_folder(tmp_path / str(claim.fence), claim.slug))
+    outbox = Outbox(Workspace(tmp_path / str(claim.fence), claim.slug).state)
     for stage, state in events:
         sha256 = SHA256 if (stage, state) == GOOD_RUN[-1] else ""
         outbox.record(
@@ -125,7 +124,7 @@ def test_a_good_run_is_six_effective_updates_once(alice, tmp_path):
     claim = alice.claim(ClaimRequest("r"))
     assert run(tmp_path, claim, GOOD_RUN, alice) == [True] * 6
     assert alice.get_dataset("p:d")["state"] == "completed"
-    done = Outbox(run_folder(tmp_path / "1", "p:d")).find(1, Stage.UPLOAD, State.SUCCESS)
+    done = Outbox(Workspace(tmp_path / "1", "p:d").state).find(1, Stage.UPLOAD, State.SUCCESS)
     assert alice.post_status(done.event)["effective"]
     assert refused(alice.post_status, replace(done.event, note="another")) == 422
     rows = list(alice.pages("api/statuses/", dataset=str(claim.dataset["id"])))

@@ -13,12 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crunch_tasks import durable
+from crunch_tasks.durable import write_durably
 from crunch_tasks.errors import NamesRefused, WorkspaceError
 from crunch_tasks.files import checksums, tree
 from crunch_tasks.files.checksums import HashCache, compute_manifest, fingerprint, hash_file
 from crunch_tasks.files.known import KnownObjects
 from crunch_tasks.files.plan import ObjectInfo
-from crunch_tasks.files.workspace import Workspace, durable_write
+from crunch_tasks.files.workspace import Workspace
 
 
 @pytest.fixture
@@ -241,14 +243,14 @@ def test_crunchs_own_files_have_copies_that_a_workflow_cannot_reach(workspace: W
 
 
 def test_a_durable_write_leaves_the_old_file_when_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    durable_write(tmp_path / "deep" / "file", b"old")
+    write_durably(tmp_path / "deep" / "file", b"old")
 
     def fail(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(tree.os, "fsync", fail)
+    monkeypatch.setattr(durable.os, "fsync", fail)
     with pytest.raises(WorkspaceError, match="No space left"):
-        durable_write(tmp_path / "deep" / "file", b"new")
+        write_durably(tmp_path / "deep" / "file", b"new")
     assert [path.read_bytes() for path in (tmp_path / "deep").iterdir()] == [b"old"]
 
 

@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import uuid
 from pathlib import Path
 
-from crunch_tasks.errors import ServerError, WorkspaceError
+from crunch_tasks.errors import WorkspaceError
 
 STATE_FOLDER = ".state"
 """In the `--directory`: what the client remembers of its runs, beside the workspaces, out of the workflows' reach."""
-
-
-def run_folder(directory: Path, slug: str) -> Path:
-    """The state folder of the dataset `project:dataset`: DIRECTORY/.state/project/dataset.
-
-    Raises ServerError when the server gives a slug that is no slug, and so might lead elsewhere.
-    """
-    parts = slug.split(":")
-    if len(parts) != 2 or not all(re.fullmatch(r"[\w-]+", part) for part in parts):
-        raise ServerError(f"The server names a dataset {slug!r}, which is not of the form project:dataset.")
-    return directory / STATE_FOLDER / parts[0] / parts[1]
 
 
 def make_folder(folder: Path) -> Path:
@@ -36,7 +24,8 @@ def make_folder(folder: Path) -> Path:
 
 
 def write_durably(path: Path, data: bytes) -> None:
-    """Write a temporary file, sync, rename, sync the folder. Raises WorkspaceError."""
+    """Write a temporary file, sync, rename, sync the folder, which is made if need be. Raises WorkspaceError."""
+    make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with temporary.open("xb") as file:
