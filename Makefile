@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help install demo test test-quick test-all check format browser clean
+.PHONY: help install demo test test-quick test-all check format docs browser clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -38,6 +38,9 @@ check: install  ## Style, types, and who may import whom
 format: install  ## Put the code into shape
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs: install  ## Write the documentation's page of commands anew
+	@$(BIN)/python docs/generate.py
 
 browser:  ## Install Debian's Chromium for the browser tests, where root may
 	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
