@@ -43,6 +43,7 @@ def _cache_key(_context: TaskRunContext, parameters: Mapping[str, Any]) -> str:
 )
 def _md5_manifest(what: _Unlooked, fingerprint: str) -> dict[str, dict[str, Any]]:
     run = what.run
-    manifest = compute_manifest(run.workspace.root, what.walk, run.workspace.hashes, check=run.lease.check)
-    run.workspace.hashes.save()
+    manifest = compute_manifest(
+        run.workspace.root, what.walk, run.workspace.hashes, folds=run.workspace.folds, check=run.lease.check
+    )
     return manifest.to_wire()

@@ -10,7 +10,7 @@ from prefect.logging import get_run_logger
 from crunch_tasks.compute.script import interpreter
 from crunch_tasks.contract import DATASET_JSON, PROJECT_JSON, SETUP_MANIFEST, WORKFLOW_FILE, Stage, WorkflowType
 from crunch_tasks.errors import ObjectMissing, WorkflowFailed
-from crunch_tasks.files import publication
+from crunch_tasks.files import own_files, publication
 from crunch_tasks.files.manifest import Manifest
 from crunch_tasks.files.plan import Inputs
 from crunch_tasks.files.transfer import download
@@ -89,6 +89,8 @@ def _restore_inputs(run: DatasetRun, *, keep_outputs: bool) -> None:
         run.workspace.remove_leftovers(run.inputs.files.keys())
     moved = download(run.storage, run.inputs.files, run.workspace, check=run.lease.check, progress=run.transferred)
     run.downloaded += moved.moved
+    if run.workflow_type is WorkflowType.SNAKEMAKE and run.claim.dataset.get("manifest_sha256"):
+        own_files.fetch_snakemake(run.storage, run.prefix, run.workspace, check=run.lease.check)
     get_run_logger().info(
         "%d files fetched (%d bytes) into %s, %d were right already",
         moved.moved,

@@ -11,7 +11,7 @@ from crunch_tasks.compute.script import run_script
 from crunch_tasks.compute.snakemake import run_snakemake
 from crunch_tasks.contract import WORKFLOW_FILE, WORKFLOW_LOG, Stage, WorkflowType
 from crunch_tasks.errors import Cancelled
-from crunch_tasks.files import publication, tree
+from crunch_tasks.files import own_files, tree
 from crunch_tasks.run import DatasetRun
 from crunch_tasks.stages import stage
 
@@ -30,7 +30,7 @@ def workflow(run: DatasetRun) -> None:
         _run_it(run)
     except Exception:
         _keep_log(run)
-        publication.save_logs(
+        own_files.save_logs(
             run.storage,
             run.prefix,
             run.workspace,

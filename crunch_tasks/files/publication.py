@@ -14,25 +14,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from crunch_tasks.contract import (
-    CRUNCH_FOLDER,
-    DATASET_JSON,
-    DELETED,
-    LOGS,
-    PROJECT_JSON,
-    SETUP_MANIFEST,
-    UPLOAD_MANIFEST,
-    WORKFLOW_FILE,
-    attempt_folder,
-    published_manifest,
-)
+from crunch_tasks.contract import published_manifest
 from crunch_tasks.errors import ObjectMissing, StorageError, TransferError
+from crunch_tasks.files import own_files
 from crunch_tasks.files import storage as storages
-from crunch_tasks.files import tree
-from crunch_tasks.files.checksums import hash_walked
-from crunch_tasks.files.manifest import AttemptPlan, Entry, Manifest, PublishedManifest, deleted_txt, diff
+from crunch_tasks.files.manifest import AttemptPlan, Manifest, PublishedManifest, diff
 from crunch_tasks.files.parallel import Check, in_parallel
-from crunch_tasks.files.paths import SNAKEMAKE_FOLDER, name_problem, refuse_bad_names, safe_prefix
+from crunch_tasks.files.paths import refuse_bad_names, safe_prefix
 from crunch_tasks.files.plan import (
     ATTEMPTS,
     Inputs,
@@ -49,11 +37,6 @@ from crunch_tasks.files.storage import Storage
 from crunch_tasks.files.transfer import MayWrite, Progress, upload
 from crunch_tasks.files.tree import Walk
 from crunch_tasks.files.workspace import Workspace
-
-SNAKEMAKE_KEPT = ("metadata", "log")
-"""What travels of `.snakemake/`, to and from `.crunch/snakemake/`."""
-
-SNAKEMAKE_COPY = f"{CRUNCH_FOLDER}/snakemake"
 
 
 @dataclass(frozen=True)
@@ -184,67 +167,14 @@ def publish(
     in_parallel(copy, sends.copy, storage.parallel, check)
     targets = {path: base + target for path, target in sends.send.items()}
     report = upload(storage, targets, workspace, walk, final, may_write=may_write, check=check, progress=progress)
-    for path, data in _documents(workspace, setup, final, change.deleted).items():
+    for path, data in own_files.documents(workspace, setup, final, change.deleted).items():
         write(path, data)
-    _send_internal(storage, base, workspace, listing, may_write, check)
+    own_files.send_folders(storage, base, workspace, listing, may_write=may_write, check=check)
     gone = {path for path in (*deleted_before, *change.deleted) if path not in final}
     manifest = PublishedManifest(fence, dataset_id, final, change.modified, tuple(sorted(gone)))
     write(published_manifest(fence), manifest.to_bytes())
     storage.flush()
     return Published(manifest.sha256, report.moved, report.bytes, len(sends.present) + len(sends.copy))
-
-
-def _documents(workspace: Workspace, setup: Manifest, final: Manifest, deleted: Iterable[str]) -> dict[str, bytes]:
-    """The files of `.crunch/` that the storage gets, from the trusted copies where there are any."""
-    documents = {
-        SETUP_MANIFEST: setup.checksums_json(),
-        UPLOAD_MANIFEST: final.checksums_json(),
-        DELETED: deleted_txt(deleted),
-    }
-    for path in (DATASET_JSON, PROJECT_JSON, *WORKFLOW_FILE.values()):
-        data = workspace.read(path)
-        if data is not None:
-            documents[path] = data
-    return documents
-
-
-def _send_internal(
-    storage: Storage,
-    base: str,
-    workspace: Workspace,
-    listing: Mapping[str, ObjectInfo],
-    may_write: MayWrite,
-    check: Check,
-) -> None:
-    """Send the logs, and of `.snakemake/` what another machine can go on from; only what changed."""
-    kept = {LOGS: LOGS} | {f"{SNAKEMAKE_FOLDER}/{name}": f"{SNAKEMAKE_COPY}/{name}" for name in SNAKEMAKE_KEPT}
-    for folder, target in kept.items():
-        _send_folder(storage, base, workspace, folder, target, listing, may_write, check)
-
-
-def _send_folder(
-    storage: Storage,
-    base: str,
-    workspace: Workspace,
-    folder: str,
-    target: str,
-    listing: Mapping[str, ObjectInfo],
-    may_write: MayWrite,
-    check: Check,
-) -> None:
-    walked = tree.walk(workspace.root, below=folder)
-    # A link that Snakemake or a workflow made in there would carry other files along.
-    files = {path: file for path, file in walked.files.items() if file.target is None and not name_problem(path)}
-    entries = {
-        path: Entry(hash_walked(workspace.root, path, file, workspace.hashes, check), file.size, file.mtime_ns)
-        for path, file in files.items()
-    }
-    sends = {}
-    for path, entry in entries.items():
-        there = listing.get(target + path.removeprefix(folder))
-        if there is None or (there.size, there.md5) != (entry.size, entry.md5):
-            sends[path] = base + target + path.removeprefix(folder)
-    upload(storage, sends, workspace, Walk(files), entries, may_write=may_write, check=check)
 
 
 def promote(storage: Storage, prefix: str, fence: int, manifest_sha256: str, *, check: Check = lambda: None) -> int:
@@ -286,17 +216,3 @@ def _verify_copy(storage: Storage, key: str, expected: ObjectInfo) -> None:
         md5 = digest.hexdigest()
     if (there.size, md5) != (expected.size, expected.md5):
         raise TransferError(f"{key!r} was copied wrong: its MD5 is {md5}, expected {expected.md5}")
-
-
-def save_logs(
-    storage: Storage,
-    prefix: str,
-    workspace: Workspace,
-    fence: int,
-    *,
-    may_write: MayWrite = lambda _: None,
-    check: Check = lambda: None,
-) -> None:
-    """Keep a failed run's logs in the storage, under its attempt; its data stays unpublished."""
-    target = f"{attempt_folder(fence)}/logs"
-    _send_folder(storage, safe_prefix(prefix), workspace, LOGS, target, {}, may_write, check)

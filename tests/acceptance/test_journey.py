@@ -121,6 +121,7 @@ def test_snakemake_on_another_machine_does_not_redo_finished_rules(site: Site) -
     again = json.loads(site.crunch("run", slug, "--directory", str(site.directory / "elsewhere"), "--json").stdout)
 
     assert (again["downloaded"], again["uploaded"]) == (4, 0)
+    assert list((site.directory / "elsewhere" / "words" / "one" / ".snakemake" / "metadata").iterdir())
     assert site.files(slug)["count-runs.log"] == b"ran\n"
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from crunch_tasks.contract import DATASET_JSON, WORKFLOW_LOG, published_manifest
 from crunch_tasks.errors import LeaseLost, ObjectMissing, StorageError, TransferError, WorkspaceError
-from crunch_tasks.files import publication, transfer
+from crunch_tasks.files import own_files, publication, transfer
 from crunch_tasks.files.checksums import compute_manifest
 from crunch_tasks.files.manifest import Manifest, diff
 from crunch_tasks.files.paths import is_internal
@@ -436,7 +436,7 @@ def test_a_failed_runs_logs_are_kept_beside_its_data(directories: Iterator[Path]
     client.claim()
     client.set_up()
     client.workspace.write(WORKFLOW_LOG, b"it broke")
-    publication.save_logs(storage, PREFIX, client.workspace, client.fence)
+    own_files.save_logs(storage, PREFIX, client.workspace, client.fence)
     assert read(storage, f"{PREFIX}/.crunch/attempts/1/logs/workflow.log") == b"it broke"
     assert site.dataset() == ORIGINAL
 
