@@ -152,6 +152,21 @@ ATTRIBUTE_KINDS = (
 
 
 @dataclass(frozen=True)
+class ClaimRequest:
+    """A wish for any dataset, for one of the project with this slug, or for the dataset with this slug."""
+
+    request_id: str
+    client: str = ""
+    project: str = ""
+    dataset: str = ""
+    flow_run_id: str = ""
+    flow_run_url: str = ""
+
+    def to_wire(self) -> dict[str, str]:
+        return {name: value for name, value in asdict(self).items() if value}
+
+
+@dataclass(frozen=True)
 class Claim:
     """The server's answer to a claim: a lease on one dataset, with all that a run needs to know."""
 

@@ -86,7 +86,7 @@ def list_files(storage: Storage, dataset: Mapping[str, Any]) -> Mapping[str, Sou
 
 def _resolve(storage: Storage, prefix: str, sha256: str, fence: int) -> Inputs:
     listing = listing_of(storage, prefix)
-    committed = _committed(storage, prefix, sha256, fence) if sha256 else None
+    committed = read_committed(storage, prefix, sha256, fence) if sha256 else None
     # A dataset that a client without manifests completed has a fence and no manifest: earlier attempts are history.
     fences = [found for found in plan_fences(listing) if committed is not None or found > fence]
     plans = [_read_plan(storage, prefix, found) for found in fences]
@@ -95,7 +95,8 @@ def _resolve(storage: Storage, prefix: str, sha256: str, fence: int) -> Inputs:
     return resolved
 
 
-def _committed(storage: Storage, prefix: str, sha256: str, fence: int) -> PublishedManifest:
+def read_committed(storage: Storage, prefix: str, sha256: str, fence: int) -> PublishedManifest:
+    """The manifest of the last commit. Raises ObjectMissing or StorageError when it is not what was committed."""
     key = safe_prefix(prefix) + published_manifest(fence)
     data = storages.read(storage, key)
     found = hashlib.sha256(data).hexdigest()
@@ -184,7 +185,7 @@ def promote(storage: Storage, prefix: str, fence: int, manifest_sha256: str, *, 
     them goes what earlier attempts staged, as nobody can need it any more.
     """
     base = safe_prefix(prefix)
-    manifest = _committed(storage, prefix, manifest_sha256, fence)
+    manifest = read_committed(storage, prefix, manifest_sha256, fence)
     attempts = {info.key.removeprefix(base): info for info in storage.list_objects(f"{base}{ATTEMPTS}/")}
     staged = {path: info for path in manifest.modified if (info := attempts.get(staged_path(fence, path)))}
 

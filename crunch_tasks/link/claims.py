@@ -16,9 +16,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from crunch_tasks.contract import ClaimRequest
 from crunch_tasks.durable import STATE_FOLDER, make_folder, sync_folder
 from crunch_tasks.errors import Refused, WorkspaceError
-from crunch_tasks.link.client import ClaimRequest, CrunchClient
+from crunch_tasks.link.client import CrunchClient
 from crunch_tasks.link.lease import Lease, boot_clock
 
 

@@ -12,7 +12,6 @@ other 4xx without                        ServerError: a proxy or another site sa
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
@@ -21,7 +20,7 @@ import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_before_delay
 
 from crunch_tasks import __version__
-from crunch_tasks.contract import Claim, StatusEvent
+from crunch_tasks.contract import Claim, ClaimRequest, StatusEvent
 from crunch_tasks.errors import ServerError, ServerUnavailable, UsageError
 from crunch_tasks.link import backoff
 from crunch_tasks.link.answers import body_of
@@ -29,21 +28,6 @@ from crunch_tasks.link.answers import body_of
 PATIENCE_S = 300.0
 TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 LONGEST_WAIT_S = 30.0
-
-
-@dataclass(frozen=True)
-class ClaimRequest:
-    """A wish for any dataset, for one of the project with this slug, or for the dataset with this slug."""
-
-    request_id: str
-    client: str = ""
-    project: str = ""
-    dataset: str = ""
-    flow_run_id: str = ""
-    flow_run_url: str = ""
-
-    def to_wire(self) -> dict[str, str]:
-        return {name: value for name, value in asdict(self).items() if value}
 
 
 class CrunchClient:

@@ -12,14 +12,12 @@ from rest_framework.response import Response
 
 from crunch_tasks import contract
 from crunch_tasks.errors import Refused
-from server.api.base import API, ProblemSerializer, signed_in
+from server.api.base import API, problems, signed_in
 from server.api.catalogue import DatasetSerializer, ProjectSerializer
 from server.api.fields import CappedTextField, OptionalTextField, ProgressField, WebAddressField
 from server.models import Claim, Dataset, Installation
 from server.models.items import SLUG_LENGTH
 from server.services import claims, queue
-
-PROBLEM = OpenApiResponse(ProblemSerializer)
 
 
 class ClaimRequestSerializer(serializers.Serializer[Any]):
@@ -69,6 +67,7 @@ class ReleaseAnswerSerializer(serializers.Serializer[Any]):
 class CancelAnswerSerializer(serializers.ModelSerializer[Claim]):
     claim = serializers.IntegerField(source="pk")
     cancelled_by = serializers.SlugRelatedField[Any](slug_field="username", read_only=True)
+    end_reason = serializers.CharField(read_only=True, help_text="Empty while the claim is current.")
 
     class Meta:
         model = Claim
@@ -106,14 +105,14 @@ class ClaimsView(API):
             200: OpenApiResponse(ClaimAnswerSerializer, "The same request_id again: the same claim."),
             201: ClaimAnswerSerializer,
             204: OpenApiResponse(description="Nothing can be claimed."),
-            **dict.fromkeys((400, 401, 404, 409), PROBLEM),
+            **problems(400, 401, 403, 404, 409),
         },
     )
     def post(self, request: Request) -> Response:
         """Claim the next dataset, of one project or of any, or one that is named."""
         asked = ClaimRequestSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
-        found = claims.claim(signed_in(request), claims.ClaimRequest(**asked.validated_data))
+        found = claims.claim(signed_in(request), contract.ClaimRequest(**asked.validated_data))
         if found is None:
             return Response(status=status.HTTP_204_NO_CONTENT)
         claim, new = found
@@ -123,7 +122,7 @@ class ClaimsView(API):
 class HeartbeatView(API):
     @extend_schema(
         request=HeartbeatSerializer,
-        responses={200: HeartbeatAnswerSerializer, **dict.fromkeys((400, 401, 403, 404, 409), PROBLEM)},
+        responses={200: HeartbeatAnswerSerializer, **problems(400, 401, 403, 404, 409)},
     )
     def post(self, request: Request, pk: int) -> Response:
         """Renew the lease, also an expired one that nobody took, and tell the progress. 409: the lease is lost."""
@@ -136,7 +135,7 @@ class HeartbeatView(API):
 class ReleaseView(API):
     @extend_schema(
         request=ReleaseSerializer,
-        responses={200: ReleaseAnswerSerializer, **dict.fromkeys((400, 401, 403, 404, 409), PROBLEM)},
+        responses={200: ReleaseAnswerSerializer, **problems(400, 401, 403, 404, 409)},
     )
     def post(self, request: Request, pk: int) -> Response:
         """Give the dataset back unprocessed, no attempt charged."""
@@ -147,14 +146,14 @@ class ReleaseView(API):
 
 
 class CancelView(API):
-    @extend_schema(request=None, responses={200: CancelAnswerSerializer, **dict.fromkeys((401, 404, 409), PROBLEM)})
+    @extend_schema(request=None, responses={200: CancelAnswerSerializer, **problems(401, 403, 404, 409)})
     def post(self, request: Request, pk: int) -> Response:
         """Ask for the run's end; its client learns of it with the next heartbeat."""
         return Response(CancelAnswerSerializer(claims.cancel(signed_in(request), pk)).data)
 
 
 class NextView(API):
-    @extend_schema(responses={200: NextSerializer, **dict.fromkeys((401, 404), PROBLEM)})
+    @extend_schema(responses={200: NextSerializer, **problems(401, 403, 404)})
     def get(self, _request: Request, slug: str = "") -> Response:
         """The dataset that the next claim would take; both are "" when there is none."""
         if "\x00" in slug:

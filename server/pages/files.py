@@ -6,7 +6,6 @@ A name from an address is looked up, never joined and opened: what is not listed
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import re
 from collections.abc import Iterable
@@ -17,12 +16,13 @@ from typing import Any
 from django.conf import settings
 from django.core.paginator import Page, Paginator
 
-from crunch_tasks.contract import CRUNCH_FOLDER, published_manifest
+from crunch_tasks.contract import CRUNCH_FOLDER
 from crunch_tasks.errors import CrunchError, StorageError
 from crunch_tasks.files.manifest import PublishedManifest
 from crunch_tasks.files.paths import is_internal, name_problem, safe_prefix
 from crunch_tasks.files.plan import staged_path
-from crunch_tasks.files.storage import ObjectInfo, Storage, open_storage, read
+from crunch_tasks.files.publication import read_committed
+from crunch_tasks.files.storage import ObjectInfo, Storage, open_storage
 from server.models import Dataset
 
 TIMEOUT_S = 10.0
@@ -135,13 +135,7 @@ def _storage(config: str) -> Storage:
 
 
 def _published(storage: Storage, prefix: str, dataset: Dataset) -> PublishedManifest:
-    data = read(storage, prefix + published_manifest(dataset.manifest_fence))
-    if hashlib.sha256(data).hexdigest() != dataset.manifest_sha256:
-        raise StorageError(
-            f"The manifest {published_manifest(dataset.manifest_fence)!r} in the storage is not the one that the last "
-            "run published. Put the published one back, or process the dataset again."
-        )
-    return PublishedManifest.from_bytes(data)
+    return read_committed(storage, prefix, dataset.manifest_sha256, dataset.manifest_fence)
 
 
 def _is_staged(key: str, prefix: str) -> bool:

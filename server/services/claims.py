@@ -13,23 +13,11 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from crunch_tasks.contract import DatasetState
+from crunch_tasks.contract import ClaimRequest, DatasetState
 from crunch_tasks.errors import Refused
 from server.models import Claim, Dataset
 from server.models.claims import ClaimEnd
 from server.services import life, queue
-
-
-@dataclass(frozen=True)
-class ClaimRequest:
-    """What a client asks for: any dataset, one of the project with this slug, or the dataset with this slug."""
-
-    request_id: str
-    client: str = ""
-    project: str = ""
-    dataset: str = ""
-    flow_run_id: str = ""
-    flow_run_url: str = ""
 
 
 class _TakenMeanwhile(Exception):

@@ -9,10 +9,10 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from crunch_tasks.contract import ATTRIBUTE_KINDS, Stage, State
+from crunch_tasks.contract import ATTRIBUTE_KINDS, ClaimRequest, Stage, State
 from crunch_tasks.errors import Refused, Unauthorized
 from crunch_tasks.files.workspace import Workspace, held
-from crunch_tasks.link.client import ClaimRequest, CrunchClient
+from crunch_tasks.link.client import CrunchClient
 from crunch_tasks.link.outbox import Outbox, Place
 from crunch_tasks.link.sender import deliver_all
 from crunch_tasks.testing import FakeServer

@@ -16,10 +16,9 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from rest_framework.authtoken.models import Token
 
-from crunch_tasks.contract import Stage, State
+from crunch_tasks.contract import ClaimRequest, Stage, State
 from server.models import Attribute, Dataset, Project, Status
 from server.services import catalogue, claims, statuses
-from server.services.claims import ClaimRequest
 from server.services.statuses import Event
 
 STEPS = [(stage, state) for stage in Stage for state in (State.START, State.SUCCESS)]

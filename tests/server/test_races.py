@@ -21,7 +21,7 @@ django.setup()
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connection
-from crunch_tasks.contract import Stage, State
+from crunch_tasks.contract import ClaimRequest, Stage, State
 from server.models import Claim, Dataset, Item
 from server.services import catalogue, claims, queue, statuses
 
@@ -40,13 +40,13 @@ def prepare(count):
 
 def claim_all(process):
     user, taken = User.objects.get(), []
-    while found := claims.claim(user, claims.ClaimRequest(request_id=f"{process}-{len(taken)}", project="birds")):
+    while found := claims.claim(user, ClaimRequest(request_id=f"{process}-{len(taken)}", project="birds")):
         taken.append((found[0].dataset_id, found[0].fence))
     return taken
 
 def same_requests(process):
     user = User.objects.get()
-    return [claims.claim(user, claims.ClaimRequest(request_id=f"same-{n}"))[0].pk for n in range(20)]
+    return [claims.claim(user, ClaimRequest(request_id=f"same-{n}"))[0].pk for n in range(20)]
 
 def post(claim, **event):
     event = statuses.Event(dataset=claim.dataset_id, claim=claim.pk, fence=claim.fence, manifest_sha256="ab", **event)

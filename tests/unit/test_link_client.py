@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
-from crunch_tasks.contract import ATTRIBUTE_KINDS
+from crunch_tasks.contract import ATTRIBUTE_KINDS, ClaimRequest
 from crunch_tasks.errors import Refused, ServerError, ServerUnavailable, Unauthorized, UsageError
 from crunch_tasks.link import backoff
-from crunch_tasks.link.client import ClaimRequest, CrunchClient
+from crunch_tasks.link.client import CrunchClient
 from crunch_tasks.testing import FakeServer
 
 

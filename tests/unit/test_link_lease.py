@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from crunch_tasks.contract import ClaimRequest
 from crunch_tasks.errors import (
     Cancelled,
     LeaseLost,
@@ -21,7 +22,6 @@ from crunch_tasks.errors import (
 )
 from crunch_tasks.link import backoff
 from crunch_tasks.link.claims import Claims
-from crunch_tasks.link.client import ClaimRequest
 from crunch_tasks.link.lease import Lease, boot_clock
 from crunch_tasks.testing import FakeServer
 

@@ -7,11 +7,10 @@ import threading
 import httpx
 import pytest
 
-from crunch_tasks.contract import NOTE_BYTES, Stage, State
+from crunch_tasks.contract import NOTE_BYTES, ClaimRequest, Stage, State
 from crunch_tasks.errors import ServerError, ServerUnavailable, Unauthorized, WorkspaceError
 from crunch_tasks.files.workspace import Workspace, held
 from crunch_tasks.link import backoff
-from crunch_tasks.link.client import ClaimRequest
 from crunch_tasks.link.outbox import Outbox, Place
 from crunch_tasks.link.sender import Sender, deliver_all
 from crunch_tasks.testing import FakeServer
