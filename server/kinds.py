@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.core.validators import MaxValueValidator, MinValueValidator, URLValidator
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.fields import empty
 
@@ -36,6 +37,7 @@ class FiniteFloatField(serializers.FloatField):
         return value
 
 
+@extend_schema_field({"oneOf": [{"type": "string", "format": "decimal"}, {"type": "number"}]})
 class DegreesField(serializers.DecimalField):
     """Decimal degrees, rounded to 9 places (a tenth of a millimetre)."""
 

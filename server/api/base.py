@@ -14,7 +14,9 @@ from django.contrib.auth.models import User
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.core.exceptions import ValidationError as ModelValidationError
 from django.http import Http404
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import exceptions, parsers, renderers, serializers, status
 from rest_framework.authentication import SessionAuthentication, TokenAuthentication
 from rest_framework.pagination import PageNumberPagination
@@ -102,9 +104,38 @@ def _as_api_exception(error: Exception) -> Exception:
     return error
 
 
+class ProblemSerializer(serializers.Serializer[Any]):
+    """A problem, in a sentence a person can act on, and a word for programs."""
+
+    detail = serializers.CharField()
+    code = serializers.CharField(required=False)
+
+
+def problems(*codes: int) -> dict[int, OpenApiResponse]:
+    """How the OpenAPI document describes these refusals."""
+    wrong = OpenApiResponse(OpenApiTypes.OBJECT, "The fields that are wrong, with sentences for each; or a problem.")
+    return {
+        code: wrong if code == status.HTTP_400_BAD_REQUEST else OpenApiResponse(ProblemSerializer) for code in codes
+    }
+
+
+class Documented(AutoSchema):
+    """A view's part of the OpenAPI document, with the refusals of views that do not list their own."""
+
+    def get_response_serializers(self) -> Any:
+        good = super().get_response_serializers()
+        if self.method == "GET":
+            return {200: good, **problems(401, 403, 404)}
+        if self.method == "DELETE":
+            return {204: OpenApiResponse(description="It is gone."), **problems(401, 403, 404)}
+        code = 201 if getattr(self.view, "action", "") == "create" else 200
+        return {code: good, **problems(400, 401, 403, 404, 413)}
+
+
 class API(APIView):
     """The base of all views of the API."""
 
+    schema = Documented()
     # The token comes first: its scheme makes the answer to a stranger a 401.
     authentication_classes = [TokenAuthentication, SessionAuthentication]
     permission_classes = [IsAuthenticated]
@@ -129,10 +160,3 @@ class NothingHere(API):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         raise Http404
-
-
-class ProblemSerializer(serializers.Serializer[Any]):
-    """A problem, in a sentence a person can act on, and a word for programs."""
-
-    detail = serializers.CharField()
-    code = serializers.CharField(required=False)

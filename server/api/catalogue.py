@@ -11,7 +11,7 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from server.api.base import API
+from server.api.base import API, problems
 from server.api.fields import ItemSlugField, RawTextField
 from server.kinds import ExplicitBooleanField
 from server.models import Dataset, Item, Project
@@ -70,8 +70,15 @@ class ProjectSerializer(NodeSerializer):
         return catalogue.create_project(**validated_data)
 
 
+@extend_schema_field(
+    {"type": "string", "nullable": True, "description": "The slug of what it is below; null is read of projects only."}
+)
+class AnyParentField(ItemSlugField):
+    """The slug of an item of any kind; those at the top are projects, which are made as such."""
+
+
 class ItemSerializer(NodeSerializer):
-    parent = ItemSlugField(queryset=Item.objects.all())  # type: ignore[assignment]
+    parent = AnyParentField(queryset=Item.objects.all())  # type: ignore[assignment]
     attributes = AttributeValuesField()
 
     class Meta:
@@ -80,6 +87,20 @@ class ItemSerializer(NodeSerializer):
 
     def create(self, validated_data: dict[str, Any]) -> Item:
         return catalogue.create_item(**validated_data)
+
+
+class BranchSerializer(ItemSerializer):
+    """An item with all items below it."""
+
+    items = serializers.SerializerMethodField()
+
+    class Meta(ItemSerializer.Meta):
+        fields = [*ItemSerializer.Meta.fields, "items"]
+
+    @extend_schema_field({"type": "array", "items": {"$ref": "#/components/schemas/Branch"}})
+    def get_items(self, item: Item) -> list[dict[str, Any]]:
+        found: list[Item] = self.context["tree"].get(item.pk, [])
+        return [dict(BranchSerializer(child, context=self.context).data) for child in found]
 
 
 class DatasetSerializer(NodeSerializer):
@@ -99,14 +120,11 @@ class DatasetSerializer(NodeSerializer):
         ]
         read_only_fields = ["state", "attempt", "manifest_sha256", "manifest_fence"]
 
-    @extend_schema_field(ItemSerializer(many=True))
+    @extend_schema_field(BranchSerializer(many=True))
     def get_items(self, dataset: Dataset) -> list[dict[str, Any]]:
         tree = self.context.get("tree")
-        return self._below(dataset, descendants([dataset]) if tree is None else tree)
-
-    def _below(self, item: Item, tree: dict[int, list[Item]]) -> list[dict[str, Any]]:
-        found = tree.get(item.pk, [])
-        return [{**ItemSerializer(child).data, "items": self._below(child, tree)} for child in found]
+        tree = descendants([dataset]) if tree is None else tree
+        return [dict(BranchSerializer(child, context={"tree": tree}).data) for child in tree.get(dataset.pk, [])]
 
     def create(self, validated_data: dict[str, Any]) -> Dataset:
         return catalogue.create_dataset(validated_data.pop("parent"), **validated_data)
@@ -135,7 +153,13 @@ class ProjectViews(NodeViews):
     queryset = Project.objects.order_by("pk")
     serializer_class = ProjectSerializer
 
-    @extend_schema(request=None, responses=inline_serializer("Reset", {"reset": serializers.IntegerField()}))
+    @extend_schema(
+        request=None,
+        responses={
+            200: inline_serializer("Reset", {"reset": serializers.IntegerField()}),
+            **problems(401, 403, 404),
+        },
+    )
     @action(detail=True, methods=["post"], url_path="reset-failed")
     def reset_failed(self, _request: Request, **_: Any) -> Response:
         """Make all failed datasets of the project unprocessed again."""
@@ -155,7 +179,7 @@ class DatasetViews(NodeViews):
     def get_serializer_context(self) -> dict[str, Any]:
         return {**super().get_serializer_context(), "tree": self.tree}
 
-    @extend_schema(request=None, responses=DatasetSerializer)
+    @extend_schema(request=None, responses={200: DatasetSerializer, **problems(401, 403, 404)})
     @action(detail=True, methods=["post"])
     def reset(self, _request: Request, **_: Any) -> Response:
         """Make the dataset unprocessed again. Its history stays; a run that is going on has lost it."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import urlsplit
 
-from django.core.validators import URLValidator
 from rest_framework import serializers
 
 from crunch_tasks.contract import cap_note
 
+ADDRESS_LENGTH = 1023
 PROGRESS_BYTES = 4096
 
 
@@ -52,11 +53,16 @@ class CappedTextField(OptionalTextField):
 
 
 class WebAddressField(OptionalTextField):
-    """An http(s) address, or nothing: it is shown as a link."""
+    """An http(s) address that is shown as a link, of a host that may have any name; all else is taken for nothing."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(max_length=1023, **kwargs)
-        self.validators.append(URLValidator(schemes=("http", "https")))
+    def to_internal_value(self, data: Any) -> str:
+        text = cap_note(super().to_internal_value(data))
+        try:
+            parts = urlsplit(text)
+            is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and text.isprintable()
+        except ValueError:
+            is_address = False
+        return text if is_address and len(text) <= ADDRESS_LENGTH else ""
 
 
 class ProgressField(serializers.DictField):

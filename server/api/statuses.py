@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from crunch_tasks.contract import DIAGNOSTICS, Stage, State
-from server.api.base import API, ProblemSerializer, signed_in
+from server.api.base import API, ProblemSerializer, problems, signed_in
 from server.api.fields import CappedTextField, NoteField, OptionalTextField, WebAddressField
 from server.models import Status
 from server.models.statuses import DIAGNOSTIC_LENGTH
@@ -21,6 +21,8 @@ INT64 = 2**63 - 1
 
 
 class StatusSerializer(serializers.ModelSerializer[Status]):
+    refusal = serializers.CharField(read_only=True, help_text="Why it changed nothing; empty when it was current.")
+
     class Meta:
         model = Status
         fields = [
@@ -93,8 +95,8 @@ class StatusesView(API, generics.ListAPIView[Status]):
         responses={
             200: OpenApiResponse(StatusSerializer, "The same event again: its first outcome."),
             201: StatusSerializer,
+            **problems(400, 401, 403, 404, 422),
             409: OpenApiResponse(ProblemSerializer, "The lease is lost; the status is kept as history."),
-            **dict.fromkeys((400, 401, 403, 404, 422), OpenApiResponse(ProblemSerializer)),
         },
     )
     def post(self, request: Request) -> Response:
