@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 
 from prefect.logging import get_run_logger
 
@@ -44,14 +45,31 @@ def setup(run: DatasetRun) -> None:
     run.keep_journal(start)
     if run.options.download:
         _restore_inputs(run, keep_outputs=run.workflow_type is WorkflowType.SNAKEMAKE and earlier.same_start(start))
-    walk = run.workspace.walk()
-    found = manifest_of(run, walk)
+    found = manifest_of(run, run.workspace.walk())
     if run.options.download:
         # What a Snakemake run before finished is no input.
         found = Manifest({path: found[path] for path in run.inputs.files})
-    run.setup_manifest = found
-    run.keep_setup_manifest(found)
-    _write_own_files(run, workflow)
+    _write_own_files(run, workflow, found)
+    run.setup_manifest = found if run.options.download else _as_stored(found, run.inputs)
+    run.keep_setup_manifest(run.setup_manifest)
+
+
+def _as_stored(found: Manifest, inputs: Inputs) -> Manifest:
+    """Files that were not fetched: those known to be in the storage just so; the rest counts as new or modified."""
+
+    def is_stored(path: str) -> bool:
+        source = inputs.files.get(path)
+        return source is not None and source.md5 is not None and source.md5 == found[path].md5
+
+    stored = Manifest({path: found[path] for path in found if is_stored(path)})
+    # A file that the storage has otherwise gets an entry that no file and no object equals: it counts as modified, and
+    # says nothing to a later run about what the storage has.
+    other = {
+        path: replace(found[path], md5="0" * 32, mtime_ns=-1)
+        for path in found
+        if path in inputs.files and path not in stored
+    }
+    return Manifest({**stored, **other})
 
 
 def _workflow(run: DatasetRun) -> bytes:
@@ -100,15 +118,18 @@ def _restore_inputs(run: DatasetRun, *, keep_outputs: bool) -> None:
     )
 
 
-def _write_own_files(run: DatasetRun, workflow: bytes) -> None:
+def _write_own_files(run: DatasetRun, workflow: bytes, initial: Manifest) -> None:
     """What `.crunch/` holds from the start; the setup manifest last, for it says that Setup is complete."""
     for path, body in ((DATASET_JSON, run.claim.dataset), (PROJECT_JSON, run.claim.project)):
         run.workspace.write(path, json.dumps(body, ensure_ascii=False, indent=2).encode())
     run.workspace.write(WORKFLOW_FILE[run.workflow_type], workflow)
-    run.workspace.write(SETUP_MANIFEST, run.setup_manifest.checksums_json())
+    run.workspace.write(SETUP_MANIFEST, initial.checksums_json())
 
 
 def _digest(inputs: Inputs) -> str:
-    """The same as long as the inputs are: path, size and MD5 of each, or its version where no MD5 is known."""
-    rows = [(path, source.size, source.md5 or source.tag) for path, source in sorted(inputs.files.items())]
+    """The same as long as the inputs are: path, size and version of each, or its MD5 where versions are not told.
+
+    In this order: an attempt's plan may tell the MD5 of an object that had none before, and that is no change.
+    """
+    rows = [(path, source.size, source.tag or source.md5) for path, source in sorted(inputs.files.items())]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()

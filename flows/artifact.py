@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import httpx
 from prefect.artifacts import create_markdown_artifact
 from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
@@ -20,7 +21,7 @@ def publish_summary(run: DatasetRun) -> None:
             key=f"manifest-{run.dataset_id}",
             description=f"What the run of {run.claim.slug} changed",
         )
-    except (PrefectException, OSError) as error:
+    except (PrefectException, httpx.HTTPError, OSError) as error:
         get_run_logger().warning("The manifest summary is not in Prefect: %s", error)
 
 

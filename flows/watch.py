@@ -8,13 +8,18 @@ from types import TracebackType
 from typing import Self
 from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
 from prefect.exceptions import PrefectException
 from prefect.logging import get_logger
+from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 EVERY_S = 10.0
 """Seconds between two looks, as often as a Prefect worker asks for work."""
+
+QUESTION_S = 4.0
+"""How long to wait for Prefect's answer."""
 
 CANCELLED = "Cancelled in Prefect."
 
@@ -27,10 +32,12 @@ def current_flow_runs() -> list[UUID]:
 
 def is_cancelled(flow_runs: Sequence[UUID]) -> bool:
     """Whether Prefect has one of these flow runs down as Cancelling or Cancelled; False when it cannot be asked."""
+    # A run that is being stopped has seconds, so one short question must do.
+    quick = temporary_settings({PREFECT_API_REQUEST_TIMEOUT: QUESTION_S, PREFECT_CLIENT_MAX_RETRIES: 0})
     try:
-        with get_client(sync_client=True) as client:
+        with quick, get_client(sync_client=True) as client:
             states = [client.read_flow_run(flow_run).state for flow_run in flow_runs]
-    except (PrefectException, OSError, ValueError, RuntimeError) as error:
+    except (PrefectException, httpx.HTTPError, OSError, ValueError, RuntimeError) as error:
         get_logger("crunch").info("Prefect could not be asked whether the run was cancelled: %s", error)
         return False
     return any(state is not None and (state.is_cancelling() or state.is_cancelled()) for state in states)

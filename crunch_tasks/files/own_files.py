@@ -39,7 +39,7 @@ FOLDERS = {
 """Folders of the workspace that travel, and where they are in the storage."""
 
 
-def documents(workspace: Workspace, setup: Manifest, final: Manifest, deleted: Iterable[str]) -> dict[str, bytes]:
+def documents(workspace: Workspace, final: Manifest, deleted: Iterable[str]) -> dict[str, bytes]:
     """The single files of `.crunch/` that the storage gets; those of Upload are written to the workspace here.
 
     What Setup wrote is taken from its trusted copies.
@@ -47,8 +47,8 @@ def documents(workspace: Workspace, setup: Manifest, final: Manifest, deleted: I
     of_upload = {UPLOAD_MANIFEST: final.checksums_json(), DELETED: deleted_txt(deleted)}
     for path, data in of_upload.items():
         workspace.write(path, data)
-    found = of_upload | {SETUP_MANIFEST: setup.checksums_json()}
-    for path in (DATASET_JSON, PROJECT_JSON, *WORKFLOW_FILE.values()):
+    found = dict(of_upload)
+    for path in (SETUP_MANIFEST, DATASET_JSON, PROJECT_JSON, *WORKFLOW_FILE.values()):
         kept = workspace.read(path)
         if kept is not None:
             found[path] = kept

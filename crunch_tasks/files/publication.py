@@ -168,7 +168,7 @@ def publish(
     in_parallel(copy, sends.copy, storage.parallel, check)
     targets = {path: base + target for path, target in sends.send.items()}
     report = upload(storage, targets, workspace, walk, final, may_write=may_write, check=check, progress=progress)
-    for path, data in own_files.documents(workspace, setup, final, change.deleted).items():
+    for path, data in own_files.documents(workspace, final, change.deleted).items():
         write(path, data)
     own_files.send_folders(storage, base, workspace, listing, may_write=may_write, check=check)
     gone = {path for path in (*deleted_before, *change.deleted) if path not in final}

@@ -155,8 +155,19 @@ def test_cleanup_removes_the_workspace_and_no_download_takes_it_as_it_is(site: S
 
     workspace.mkdir(parents=True)
     (workspace / "input.txt").write_text("by hand")
+    (workspace / "more.txt").write_text("not in the storage")
     site.crunch("run", slug, "--no-download")
-    assert site.files(slug)["copy.txt"] == b"by hand"
+    by_hand = {"input.txt": b"by hand", "copy.txt": b"by hand", "more.txt": b"not in the storage"}
+    assert site.files(slug) == by_hand
+    assert json.loads((workspace / ".crunch" / "setup_md5_checksums.json").read_text()).keys() == {
+        "input.txt",
+        "more.txt",
+    }
+
+    # What was published is whole: another machine starts from it.
+    again = site.crunch("run", slug, "--directory", str(site.directory / "elsewhere"), "--json")
+    assert json.loads(again.stdout)["downloaded"] == 3
+    assert site.files(slug) == by_hand
 
 
 def test_no_upload_leaves_the_results_here_and_the_dataset_unprocessed(site: Site) -> None:

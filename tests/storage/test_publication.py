@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from crunch_tasks.contract import DATASET_JSON, WORKFLOW_LOG, published_manifest
+from crunch_tasks.contract import DATASET_JSON, SETUP_MANIFEST, WORKFLOW_LOG, published_manifest
 from crunch_tasks.errors import LeaseLost, ObjectMissing, StorageError, TransferError, WorkspaceError
 from crunch_tasks.files import own_files, publication, transfer
 from crunch_tasks.files.checksums import compute_manifest
@@ -113,6 +113,7 @@ class Client:
         transfer.download(self.site.storage, self.inputs.files, self.workspace)
         self.setup = self.manifest()[1]
         self.workspace.write(DATASET_JSON, b'{"id": 7}')
+        self.workspace.write(SETUP_MANIFEST, self.setup.checksums_json())
 
     def manifest(self) -> tuple[Walk, Manifest]:
         walk = self.workspace.walk()
