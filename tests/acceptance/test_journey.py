@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 
+import httpx
 import pytest
 
 from tests.support.site import GOOD_RUN, Site
@@ -108,6 +109,9 @@ def test_a_second_run_of_a_finished_workspace_moves_no_file(site: Site) -> None:
     assert (first["downloaded"], first["uploaded"]) == (1, 3)
     assert (second["downloaded"], second["uploaded"]) == (0, 0)
     assert site.files(slug)["counts.txt"] == b"3\n"
+    # Nor was anything hashed: Prefect's cache had the manifest of the workspace as the first run left it.
+    ask = {"task_runs": {"name": {"any_": ["md5-manifest"]}, "state": {"name": {"any_": ["Cached"]}}}}
+    assert httpx.post(f"{site.prefect_api}/task_runs/filter", json=ask).json()
     # Snakemake did not run a finished rule again.
     assert site.files(slug)["count-runs.log"] == b"ran\n"
     assert site.statuses(slug) == GOOD_RUN * 2

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+
+from deployments.local import free_port
 
 START_SECONDS = 60
 
@@ -36,12 +37,6 @@ for name in json.loads(sys.argv[1]):
     tokens[name] = Token.objects.get_or_create(user=user)[0].key
 print(json.dumps(tokens))
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
