@@ -46,7 +46,7 @@ def _rows(change: Diff, after: Manifest) -> list[str]:
 
 
 def _cell(path: str) -> str:
-    # A name is hostile: no Markdown, no table cell and no tag may come of it.
+    # A name is hostile: no Markdown, no table cell, no tag and no link (`www.`) may come of it.
     return "".join(
-        character if character.isalnum() or character in " ./_-" else f"&#{ord(character)};" for character in path
+        character if character.isalnum() or character in " /-" else f"&#{ord(character)};" for character in path
     )

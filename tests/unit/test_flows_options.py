@@ -1,0 +1,114 @@
+"""One options model: each of its fields is an option of every command that runs something, and checked alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from crunch_tasks.contract import WorkflowType
+from crunch_tasks.errors import SettingsError, UsageError
+from crunch_tasks.settings import ClientSettings, RunOptions
+from flows import cli
+from flows.prompt import ask_for_missing
+
+COMMANDS = get_command(cli.app).commands
+NOT_OPTIONS = {"server_patience_s"}
+
+
+@pytest.mark.parametrize("command", ["run", "next", "loop"])
+def test_each_field_of_the_models_is_an_option(command: str) -> None:
+    options = {flag for parameter in COMMANDS[command].params for flag in (*parameter.opts, *parameter.secondary_opts)}
+    for name, field in RunOptions.model_fields.items():
+        assert f"--{name.replace('_', '-')}" in options
+        assert (f"--no-{name.replace('_', '-')}" in options) == (field.annotation is bool)
+    assert {f"--{name.replace('_', '-')}" for name in ClientSettings.model_fields.keys() - NOT_OPTIONS} <= options
+    assert ("--project" in options) == (command != "run")
+
+
+def called_with(monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[ClientSettings, RunOptions]:
+    """What `crunch next WORDS` would run with."""
+    seen = []
+
+    class Outcome:
+        exit_code = 0
+
+        def as_json(self) -> dict[str, object]:
+            return {"exit_code": 0}
+
+    def process_next(settings: ClientSettings, options: RunOptions, project: str) -> Outcome:
+        seen.append((settings, options, project))
+        return Outcome()
+
+    monkeypatch.setattr("flows.next.process_next", process_next)
+    answer = CliRunner().invoke(cli.app, ["next", *words], catch_exceptions=False)
+    assert answer.exit_code == 0, answer.output
+    [(settings, options, _)] = seen
+    return settings, options
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    for name in ("URL", "TOKEN", "STORAGE_SETTINGS", "DIRECTORY"):
+        monkeypatch.delenv(f"CRUNCH_{name}", raising=False)
+    monkeypatch.setenv("CRUNCH_URL", "http://from.environment")
+    monkeypatch.setenv("CRUNCH_TOKEN", "t")
+    monkeypatch.setenv("CRUNCH_STORAGE_SETTINGS", "storage.toml")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_options_come_before_the_environment_and_defaults_are_the_models(
+    monkeypatch: pytest.MonkeyPatch, environment: Path
+) -> None:
+    settings, options = called_with(monkeypatch)
+    assert options == RunOptions()
+    assert (settings.url, settings.directory) == ("http://from.environment", environment / "tmp")
+    assert settings.storage_settings == environment / "storage.toml"
+
+    (environment / "mine.smk").touch()
+    settings, options = called_with(
+        monkeypatch,
+        *("--url", "http://given", "--directory", "elsewhere", "--cores", "3", "--workflow", "snakemake"),
+        *("--path", "mine.smk", "--no-download", "--no-upload", "--cleanup", "--allow-empty"),
+    )
+    assert (settings.url, settings.directory) == ("http://given", environment / "elsewhere")
+    assert options == RunOptions(
+        cores=3,
+        workflow=WorkflowType.SNAKEMAKE,
+        path=environment / "mine.smk",
+        download=False,
+        upload=False,
+        cleanup=True,
+        allow_empty=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--cores", "0"], "--cores"),
+        (["--cores", "many"], "--cores"),
+        (["--workflow", "perl"], "--workflow"),
+        (["--path", "/no/such/file"], "--path"),
+        (["--url", "nonsense"], "--url"),
+        (["--colour", "red"], "--colour"),
+    ],
+)
+def test_a_wrong_value_names_its_option(environment: Path, words: list[str], said: str) -> None:
+    answer = CliRunner().invoke(cli.app, ["next", *words])
+    problem = answer.exception
+    if isinstance(problem, UsageError):
+        assert problem.exit_code == 2
+        assert said in str(problem)
+    else:
+        assert answer.exit_code == 2
+        assert said in answer.output
+
+
+def test_without_a_terminal_what_is_missing_is_an_error(monkeypatch: pytest.MonkeyPatch, environment: Path) -> None:
+    monkeypatch.delenv("CRUNCH_TOKEN")
+    with pytest.raises(SettingsError, match="--token"):
+        ask_for_missing(ClientSettings())
