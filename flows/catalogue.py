@@ -148,7 +148,7 @@ def files(
 ) -> None:
     """List a dataset's files: as last published or, before that, as they are in the storage."""
     from crunch_tasks.files import publication
-    from crunch_tasks.files.storage import open_storage
+    from crunch_tasks.files.opening import open_storage
 
     with _connected(settings, "storage_settings") as (client, complete):
         dataset = client.get_dataset(slug)

@@ -14,7 +14,8 @@ from prefect.settings import PREFECT_API_URL
 from crunch_tasks.contract import LEASE_SECONDS, Stage, State
 from crunch_tasks.errors import CrunchError, NothingToProcess, Refused
 from crunch_tasks.files import publication
-from crunch_tasks.files.storage import Storage, open_storage, timeout_for
+from crunch_tasks.files.opening import open_storage
+from crunch_tasks.files.storage import Storage, timeout_for
 from crunch_tasks.files.workspace import bound_to, check_directory, held
 from crunch_tasks.link.claims import Claims, HeldRequest
 from crunch_tasks.link.client import CrunchClient

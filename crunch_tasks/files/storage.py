@@ -1,19 +1,13 @@
-"""The one narrow interface to a dataset's storage, and the choice of who does the work for a given Django storage.
-
-Django appears here only: a storage is described as Django's `STORAGES["default"]` describes it, so server and clients
-can read one file. S3, Google Cloud and Azure are then served by `object_store`, a folder by `folder`, and every other
-Django storage by `django_storage` through its own `open` and `save`.
-"""
+"""The one narrow interface to a dataset's storage; who implements it for a given storage is chosen in `opening`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
-from crunch_tasks.errors import SettingsError
 from crunch_tasks.files.plan import ObjectInfo
 
-__all__ = ["BLOCK", "TIMEOUT_S", "Content", "ObjectInfo", "Storage", "open_storage", "read"]
+__all__ = ["BLOCK", "TIMEOUT_S", "Content", "ObjectInfo", "Storage", "read", "timeout_for"]
 
 BLOCK = 1024 * 1024
 """How many bytes are read at a time, so that memory stays flat whatever a file's size."""
@@ -97,57 +91,3 @@ def timeout_for(lease_s: float) -> float:
 def read(storage: Storage, key: str) -> bytes:
     """A small object as a whole."""
     return b"".join(storage.iter_bytes(key))
-
-
-def open_storage(config: Mapping[str, Any], *, timeout_s: float = TIMEOUT_S) -> Storage:
-    """The storage that `config` (`{"BACKEND": dotted class, "OPTIONS": {...}}`) describes.
-
-    `timeout_s` bounds one request; a caller with a short lease gives less than the lease. Raises SettingsError when
-    the storage cannot be built, or has an option that matters and cannot be honoured.
-    """
-    from django.core.files.storage import FileSystemStorage
-
-    make = _maker(config)
-    django_storage = make()
-    name = f"{type(django_storage).__module__}.{type(django_storage).__qualname__}"
-    if type(django_storage) is FileSystemStorage:
-        from crunch_tasks.files.folder import FolderStorage
-
-        return FolderStorage.from_django(django_storage)
-    if name in _OBJECT_STORES:
-        from crunch_tasks.files import object_store
-
-        return object_store.open_object_store(django_storage, timeout_s)
-    from crunch_tasks.files.django_storage import DjangoStorage
-
-    return DjangoStorage(make, django_storage, timeout_s)
-
-
-# Subclasses go through their own open and save: they may change what a name or a byte means.
-_OBJECT_STORES = {
-    "storages.backends.s3.S3Storage",
-    "storages.backends.gcloud.GoogleCloudStorage",
-    "storages.backends.azure_storage.AzureStorage",
-}
-
-
-def _maker(config: Mapping[str, Any]) -> Callable[[], Any]:
-    """A function that builds the Django storage anew, as Django would, without touching its global settings."""
-    from django.conf import settings
-    from django.core.exceptions import ImproperlyConfigured
-    from django.core.files.storage.handler import InvalidStorageError, StorageHandler
-
-    if not settings.configured:
-        settings.configure()
-    backend = config.get("BACKEND")
-    if not isinstance(backend, str):
-        raise SettingsError("The storage settings have no BACKEND, the dotted name of a Django storage class.")
-    options = dict(config.get("OPTIONS") or {})
-
-    def make() -> Any:
-        try:
-            return StorageHandler({}).create_storage({"BACKEND": backend, "OPTIONS": options})
-        except (ImproperlyConfigured, InvalidStorageError, ImportError, TypeError) as error:
-            raise SettingsError(f"The storage {backend} cannot be set up: {error}") from error
-
-    return make

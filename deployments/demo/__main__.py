@@ -19,7 +19,8 @@ from pathlib import Path
 from rich.console import Console
 
 from crunch_tasks.errors import CrunchError
-from crunch_tasks.files.storage import Storage, open_storage
+from crunch_tasks.files.opening import open_storage
+from crunch_tasks.files.storage import Storage
 from crunch_tasks.link.client import CrunchClient
 from crunch_tasks.storage_settings import load_storage_settings
 from deployments.demo.data import DemoProject, projects

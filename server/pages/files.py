@@ -19,10 +19,11 @@ from django.core.paginator import Page, Paginator
 from crunch_tasks.contract import CRUNCH_FOLDER
 from crunch_tasks.errors import CrunchError, StorageError
 from crunch_tasks.files.manifest import PublishedManifest
+from crunch_tasks.files.opening import open_storage
 from crunch_tasks.files.paths import is_internal, name_problem, safe_prefix
 from crunch_tasks.files.plan import staged_path
 from crunch_tasks.files.publication import read_committed
-from crunch_tasks.files.storage import ObjectInfo, Storage, open_storage
+from crunch_tasks.files.storage import ObjectInfo, Storage
 from server.models import Dataset
 
 TIMEOUT_S = 10.0

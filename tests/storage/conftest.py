@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from crunch_tasks.files.storage import Storage, open_storage
+from crunch_tasks.files.opening import open_storage
+from crunch_tasks.files.storage import Storage
 from crunch_tasks.testing import MemoryStorage
 from tests.support.seaweed import SeaweedS3, seaweed
 from tests.support.sftp import sftp

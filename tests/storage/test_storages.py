@@ -22,7 +22,8 @@ from crunch_tasks.errors import (
 )
 from crunch_tasks.files.checksums import FileContent
 from crunch_tasks.files.object_store import PART, ObjectStorage
-from crunch_tasks.files.storage import Storage, open_storage, read
+from crunch_tasks.files.opening import open_storage
+from crunch_tasks.files.storage import Storage, read
 from tests.support.seaweed import SeaweedS3
 
 HOSTILE_NAMES = [

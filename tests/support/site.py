@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from crunch_tasks.files.storage import Storage, open_storage, read
+from crunch_tasks.files.opening import open_storage
+from crunch_tasks.files.storage import Storage, read
 from crunch_tasks.link.client import CrunchClient
 from crunch_tasks.storage_settings import load_storage_settings
 from tests.support.servers import CrunchServer
