@@ -197,9 +197,13 @@ class Claim:
 
 @dataclass(frozen=True)
 class StatusEvent:
-    """One stage reaching one state, as a client of ours posts it to `api/statuses/`."""
+    """One stage reaching one state, as a client of ours posts it to `api/statuses/`.
+
+    `site` is the server that gave the claim: another one, at the same address or not, must not take the event.
+    """
 
     event_id: str
+    site: str
     claim: int
     fence: int
     dataset: int

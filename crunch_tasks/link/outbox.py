@@ -76,6 +76,7 @@ class Outbox:
         """
         event = StatusEvent(
             event_id=event_id(claim.site, claim.claim, stage, state),
+            site=claim.site,
             claim=claim.claim,
             fence=claim.fence,
             dataset=int(claim.dataset["id"]),

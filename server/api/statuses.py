@@ -47,6 +47,7 @@ class StatusEventSerializer(serializers.Serializer[Any]):
     claim = serializers.IntegerField(required=False, allow_null=True, min_value=1, max_value=INT64)
     fence = serializers.IntegerField(required=False, allow_null=True, min_value=0, max_value=INT64)
     event_id = OptionalTextField(max_length=100)
+    site = OptionalTextField(max_length=36, help_text="The site of the claim's answer.")
     flow_run_id = CappedTextField(cap=64)
     flow_run_url = WebAddressField()
     manifest_sha256 = OptionalTextField(max_length=64)

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from crunch_tasks.contract import DatasetState, Stage, State
 from crunch_tasks.errors import Refused
-from server.models import Claim, Dataset, Status
+from server.models import Claim, Dataset, Installation, Status
 from server.models.claims import ClaimEnd
 from server.models.statuses import Refusal
 from server.services import life
@@ -35,6 +35,7 @@ class Event:
     stage: Stage
     state: State
     note: str = ""
+    site: str = ""
     claim: int | None = None
     fence: int | None = None
     event_id: str | None = None
@@ -59,9 +60,12 @@ def record(user: User, event: Event) -> tuple[Status, bool]:
     """Keep the event: its status, and whether it is new. `status.effective` tells whether it changed anything.
 
     The event_id is looked at first (seen: the first outcome again), then the owner, then the fence. A status for a
-    lost lease is kept as history too; its `refusal` is one of LOST. Raises Refused: 404, 403, and 422 for an event_id
-    that came with another payload, a claim on another dataset, or a commit without its manifest.
+    lost lease is kept as history too; its `refusal` is one of LOST. Raises Refused: 404, 403, and 422 for an event of
+    another site's claim, an event_id that came with another payload, a claim on another dataset, or a commit without
+    its manifest.
     """
+    if event.site and event.site != Installation.site_id():
+        raise Refused("The status belongs to a claim of another Crunch server.", 422, "other_site")
     try:
         with transaction.atomic():
             # Locked first: of two deliveries of one event at once, the second sees the first's row.

@@ -193,6 +193,7 @@ def test_every_call_of_the_client_is_as_the_document_says(
     assert refused(client.heartbeat, claim.claim, claim.fence, {"much": "x" * 5000}) == 400
     event = StatusEvent(
         event_id="e1",
+        site=claim.site,
         claim=claim.claim,
         fence=claim.fence,
         dataset=claim.dataset["id"],

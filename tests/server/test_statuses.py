@@ -179,3 +179,13 @@ def test_a_held_dataset_is_not_started_by_an_old_client(api: APIClient, dataset:
     Dataset.objects.update(locked=True)
     assert not old_status(api, dataset, Stage.SETUP, START).json()["effective"]
     assert Dataset.objects.get().state == "unprocessed"
+
+
+def test_a_status_for_another_servers_claim_is_refused(api: APIClient, dataset: Dataset) -> None:
+    """A client that kept its directory, while its server was made anew, has statuses whose numbers fit by chance."""
+    claimed = claim(api).json()
+    refused = status(api, claimed, Stage.UPLOAD, State.SUCCESS, site="00000000-0000-0000-0000-000000000000")
+    assert (refused.status_code, refused.json()["code"]) == (422, "other_site")
+    dataset.refresh_from_db()
+    assert (dataset.state, Status.objects.count()) == ("running", 0)
+    assert status(api, claimed, Stage.SETUP, State.START, site=claimed["site"]).json()["effective"]
