@@ -209,6 +209,10 @@ def _part_size(size: int) -> int:
     return max(PART, (size // MAX_PARTS // BLOCK + 1) * BLOCK)
 
 
+# A listing that is refused (wrong key, no such bucket) has no class of its own in obstore, only its words.
+_REFUSED = re.compile(r"status code: 4(?!08|29)\d\d")
+
+
 @contextlib.contextmanager
 def _translated(key: str) -> Iterator[None]:
     """Turn obstore's errors into ours, naming the key."""
@@ -225,6 +229,8 @@ def _translated(key: str) -> Iterator[None]:
     except ValueError as error:
         raise NamesRefused([f"{key!r}: {_short(error)}"]) from error
     except (BaseError, OSError) as error:
+        if _REFUSED.search(str(error)):
+            raise StorageError(f"The storage refused {key!r}: {_short(error)}") from error
         raise TransferError(f"{key!r} could not be transferred: {_short(error)}") from error
 
 

@@ -179,8 +179,10 @@ def test_wrong_keys_and_missing_buckets_are_said_without_secrets(s3: SeaweedS3, 
             work()
         assert "InvalidAccessKeyId" in str(caught.value)
         assert "canary-secret" not in str(caught.value)
-    with pytest.raises(StorageError, match="NoSuchBucket"):
+        assert not caught.value.retryable
+    with pytest.raises(StorageError, match="NoSuchBucket") as missing:
         list(open_storage(s3.storage("no-such-bucket")).list_objects("p/"))
+    assert not missing.value.retryable
 
 
 @pytest.mark.parametrize("key", ["/etc/passwd", "../outside", "p/../../outside", "p//x", "p/./x", "back\\slash", ""])
