@@ -52,7 +52,6 @@ def dataset_run(slug: str, project: str) -> Any:
         workflow(run)
         if run.options.upload:
             upload(run)
-            publish_summary(run)
         run.finished = True
     except Cancelled as error:
         run.error = error
@@ -60,6 +59,8 @@ def dataset_run(slug: str, project: str) -> Any:
     except Exception as error:
         run.error = error
         raise
+    if run.options.upload:
+        publish_summary(run)
     return None
 
 
