@@ -57,13 +57,17 @@ class ProjectForm(NodeForm):
 
 class DatasetForm(NodeForm):
     base_file_path = forms.CharField(
-        required=False, strip=False, max_length=BASE_PATH_LENGTH, help_text="Left empty: made from its name."
+        required=False,
+        strip=False,
+        max_length=BASE_PATH_LENGTH,
+        show_hidden_initial=True,
+        help_text="Left empty: made from its name.",
     )
 
     def place(self) -> None:
         super().place()
         if not self.instance._state.adding and "base_file_path" in self.changed_data:
-            catalogue.check_base_path(self.instance.project, self.instance.base_file_path, self.instance)
+            catalogue.check_move(self.instance, self.instance.base_file_path)
 
 
 class NodeAdmin(ModelAdmin):
@@ -75,6 +79,11 @@ class NodeAdmin(ModelAdmin):
     def get_readonly_fields(self, _request: HttpRequest, obj: Any = None) -> list[str]:
         # A node stays where it was made: its slug says where that is.
         return ["slug", "created", "modified", *(["parent"] if obj else [])]
+
+    def save_model(self, _request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        # Only what was edited: the form knows what the rest was when its page was opened, or even later.
+        own = {field.name for field in obj._meta.concrete_fields}
+        obj.save(update_fields=[*own.intersection(form.changed_data), "modified"] if change else None)
 
 
 @admin.register(Item)
@@ -114,6 +123,12 @@ class DatasetAdmin(NodeAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         return [*super().get_readonly_fields(request, obj), *LIFE]
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        # Others set these too: what counts is whether the person who saves changed what the page showed.
+        if db_field.name in ("locked", "priority"):
+            kwargs["show_hidden_initial"] = True
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "parent":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+from django.db import DatabaseError, transaction
 from drf_spectacular.utils import extend_schema, extend_schema_field, inline_serializer
 from rest_framework import exceptions, serializers, viewsets
 from rest_framework.decorators import action
@@ -53,7 +54,17 @@ class NodeSerializer(serializers.ModelSerializer[Any]):
     def update(self, instance: Any, validated_data: dict[str, Any]) -> Any:
         if validated_data.pop("parent", instance.parent) != instance.parent:
             raise serializers.ValidationError({"parent": "It cannot be moved: its address names its parent."})
-        return super().update(instance, validated_data)
+        for name, value in validated_data.items():
+            setattr(instance, name, value)
+        try:
+            # Only what was sent: the rest may have changed since it was read, a hold was set for example.
+            with transaction.atomic():
+                instance.save(update_fields=[*validated_data, "modified"])
+        except DatabaseError:
+            if not type(instance).objects.filter(pk=instance.pk).exists():
+                raise exceptions.NotFound from None
+            raise
+        return instance
 
 
 class ProjectSerializer(NodeSerializer):

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, connection, transaction
 from django.db.models import Q
-from django.utils import timezone
 from django.utils.text import slugify
 
+from crunch_tasks.contract import DatasetState
 from server.models import Dataset, Item, Project
 from server.models.datasets import BASE_PATH_LENGTH
 from server.models.items import SLUG_LENGTH
@@ -56,14 +56,23 @@ def prepare(node: Item) -> None:
 
 
 def set_base_path(dataset: Dataset, path: str) -> None:
-    """Point the dataset at another folder of its project. Raises ValidationError as `check_base_path` does."""
+    """Point the dataset at another folder of its project. Raises ValidationError as `check_move` does."""
     with transaction.atomic():
-        Project.objects.select_for_update(of=("self",)).get(pk=dataset.project_id)
-        check_base_path(dataset.project, path, dataset)
-        if life.lease_is_live(life.locked_row(dataset.pk), timezone.now()):
-            raise ValidationError({"base_file_path": "The dataset is being processed. Wait, or cancel the run first."})
+        check_move(dataset, path)
         Dataset.objects.filter(pk=dataset.pk).update(base_file_path=path)
         dataset.base_file_path = path
+
+
+def check_move(dataset: Dataset, path: str) -> None:
+    """Raises ValidationError as `check_base_path` does, and while the dataset is running, its lease live or not.
+
+    What it found stays true until the caller's transaction ends.
+    """
+    Project.objects.select_for_update(of=("self",)).get(pk=dataset.project_id)
+    check_base_path(dataset.project, path, dataset)
+    # The holder of an expired lease may come back, and would commit to the folder that it was told.
+    if life.locked_row(dataset.pk).state == DatasetState.RUNNING.value:
+        raise ValidationError({"base_file_path": "The dataset is running. Wait, or cancel or reset its run first."})
 
 
 def slug_part(name: str) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db.models.signals import pre_save
 from rest_framework.test import APIClient
 
 from server.models import Dataset, Project
@@ -52,6 +54,19 @@ def project(db: None) -> Project:
 @pytest.fixture
 def dataset(project: Project) -> Dataset:
     return catalogue.create_dataset(project, name="One")
+
+
+@pytest.fixture
+def meanwhile(dataset: Dataset) -> Iterator[dict[str, Any]]:
+    """What somebody else sets on the dataset between the reading of its row and the next save."""
+    values: dict[str, Any] = {}
+
+    def set_values(**_: Any) -> None:
+        Dataset.objects.filter(pk=dataset.pk).update(**values)
+
+    pre_save.connect(set_values, sender=Dataset)
+    yield values
+    pre_save.disconnect(set_values, sender=Dataset)
 
 
 @pytest.fixture(scope="session")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from rest_framework.test import APIClient
 
 from crunch_tasks.contract import ATTRIBUTE_KINDS
 from server import kinds
-from server.models import Attribute, Dataset, Project
+from server.api.catalogue import NodeSerializer
+from server.models import Attribute, Dataset, Item, Project
 from server.services import catalogue
-from tests.support.calls import claim, post_json
+from tests.support.calls import claim, expire, post_json
 
 GOOD = {
     "char": ["x", " padded ", "", "日本"],
@@ -167,6 +170,39 @@ def test_an_editor_may_set_a_base_path_but_not_while_it_is_used(api: APIClient, 
     assert made.json()["base_file_path"] == "birds/2023-2"
     claim(api, dataset="birds:one")
     assert api.patch("/api/datasets/birds:one/", {"base_file_path": "birds/other"}).status_code == 400
+    # Its holder may come back and commit to the folder that it was told.
+    expire(dataset.pk)
+    assert api.patch("/api/datasets/birds:one/", {"base_file_path": "birds/other"}).status_code == 400
+    api.post("/api/datasets/birds:one/reset/")
+    assert api.patch("/api/datasets/birds:one/", {"base_file_path": "birds/other"}).status_code == 200
+
+
+def test_an_edit_does_not_undo_what_another_set_meanwhile(
+    api: APIClient, dataset: Dataset, meanwhile: dict[str, Any]
+) -> None:
+    others = {"locked": True, "priority": 7, "base_file_path": "birds/moved"}
+    meanwhile.update(others)
+    sent = {"description": "edited"}
+    assert api.patch("/api/datasets/birds:one/", sent, format="json").status_code == 200
+    dataset.refresh_from_db()
+    assert {name: getattr(dataset, name) for name in others} == others
+    assert dataset.description == "edited"
+    assert dataset.modified > dataset.created
+
+
+def test_an_edit_of_what_was_deleted_meanwhile_is_404(
+    api: APIClient, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item = catalogue.create_item(dataset, name="Nest")
+    update = NodeSerializer.update
+
+    def delete_and_update(self: Any, instance: Item, data: dict[str, Any]) -> Any:
+        Item.objects.filter(pk=instance.pk).delete()
+        return update(self, instance, data)
+
+    monkeypatch.setattr(NodeSerializer, "update", delete_and_update)
+    assert api.patch(f"/api/items/{item.slug}/", {"description": "x"}, format="json").status_code == 404
+    assert not Item.objects.filter(pk=item.pk).exists()
 
 
 def test_what_services_decide_cannot_be_written(api: APIClient, dataset: Dataset) -> None:

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -18,7 +19,7 @@ from rest_framework.test import APIClient
 
 from server.forms import unbrowsed
 from server.models import Attribute, Dataset, Item, Project
-from tests.support.calls import claim
+from tests.support.calls import claim, expire
 from tests.support.servers import crunch_server
 
 urlpatterns = [path("some/where/", include("server.urls"))]
@@ -142,6 +143,42 @@ def test_the_admin_makes_and_edits_projects_and_datasets(admin: Client, project:
     assert admin.post(f"/admin/server/dataset/{cod.pk}/change/", edit).status_code == 302
     cod.refresh_from_db()
     assert (cod.priority, cod.base_file_path) == (3, "fish/other")
+
+
+def opened(admin: Client, dataset: Dataset) -> dict[str, Any]:
+    """What a browser would send from the dataset's page as it is now, hidden fields included."""
+    form = admin.get(f"/admin/server/dataset/{dataset.pk}/change/").context["adminform"].form
+    values = {name: form[name].value() for name in form.fields}
+    values |= {f"initial-{name}": values[name] for name, field in form.fields.items() if field.show_hidden_initial}
+    return {name: value for name, value in values.items() if value is not None and value is not False} | INLINE
+
+
+def test_the_admin_moves_no_running_dataset(admin: Client, api: APIClient, dataset: Dataset) -> None:
+    form = {**opened(admin, dataset), "base_file_path": "birds/elsewhere", "priority": 5}
+    claim(api)
+    for _ in range(2):
+        answer = admin.post(f"/admin/server/dataset/{dataset.pk}/change/", form)
+        assert (answer.status_code, b"The dataset is running" in answer.content) == (200, True)
+        expire(dataset.pk)
+    dataset.refresh_from_db()
+    assert (dataset.base_file_path, dataset.priority) == ("birds/one", 0)
+
+
+def test_the_admin_does_not_undo_what_another_set_meanwhile(
+    admin: Client, dataset: Dataset, meanwhile: dict[str, Any]
+) -> None:
+    form = {**opened(admin, dataset), "description": "edited"}
+    # Before the form came back, and between its check and its save.
+    Dataset.objects.update(locked=True, base_file_path="birds/moved")
+    meanwhile["priority"] = 7
+    assert admin.post(f"/admin/server/dataset/{dataset.pk}/change/", form).status_code == 302
+    dataset.refresh_from_db()
+    assert (dataset.description, dataset.locked) == ("edited", True)
+    assert (dataset.base_file_path, dataset.priority) == ("birds/moved", 7)
+    form = opened(admin, dataset)
+    del form["locked"]
+    assert admin.post(f"/admin/server/dataset/{dataset.pk}/change/", form).status_code == 302
+    assert not Dataset.objects.get().locked
 
 
 def test_the_admin_checks_attributes_as_the_api_does(admin: Client, dataset: Dataset) -> None:
