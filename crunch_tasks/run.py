@@ -35,7 +35,7 @@ class Result(StrEnum):
     LEASE_LOST = "lease lost"
     RELEASED = "released"
     UNDELIVERED = "undelivered"
-    """All is in the storage, but the server does not answer: the next command in this directory completes it."""
+    """The server does not answer: the next command in this directory tells it how the run ended."""
 
 
 class DatasetRun:
@@ -90,6 +90,11 @@ class DatasetRun:
         return int(self.claim.dataset["id"])
 
     @property
+    def committed_fence(self) -> int:
+        """The fence of the dataset's last commit, 0 when there was none; attempts up to it are history."""
+        return int(self.claim.dataset["manifest_fence"])
+
+    @property
     def workflow_type(self) -> WorkflowType:
         return self.options.workflow or self.claim.workflow_type
 
@@ -102,7 +107,7 @@ class DatasetRun:
         """Write an update down, for the outbox's sender to deliver; the second time the same one is no news."""
         self.stage = stage
         published = self.manifest_sha256 if (stage, state) == (Stage.UPLOAD, State.SUCCESS) else ""
-        if not note and state is State.SUCCESS and stage is Stage.UPLOAD:
+        if not note and state is State.SUCCESS:
             note = "\n".join(self.remarks)
         new = self.outbox.record(
             self.claim,
@@ -128,6 +133,11 @@ class DatasetRun:
         megabytes = f"{state.bytes_done / 1e6:.1f} of {state.bytes / 1e6:.1f} MB"
         self.progress(state.files_done, state.files, f"files, {megabytes}")
 
+    @property
+    def may_resume(self) -> bool:
+        """Whether a workflow that is done need not run again: not where a person tries one out."""
+        return self.options.upload and self.options.path is None
+
     # --- what the next run in the same workspace has to know ---------------------------------------------------------
 
     def journal(self) -> Journal:
@@ -137,8 +147,8 @@ class DatasetRun:
         write_durably(self.workspace.state / Journal.NAME, json.dumps(asdict(journal)).encode())
 
     def forget_journal(self) -> None:
-        """The run is committed: the next one here starts from what it published."""
-        (self.workspace.state / Journal.NAME).unlink(missing_ok=True)
+        """The next run here starts from its inputs."""
+        Journal.forget(self.workspace.state)
 
     def keep_setup_manifest(self, manifest: Manifest) -> None:
         write_durably(self.workspace.state / "setup_manifest.json", json.dumps(manifest.to_wire()).encode())
@@ -160,6 +170,8 @@ class Journal:
     inputs: str = ""
     workflow: str = ""
     workflow_done: bool = False
+    workspace: str = ""
+    """The fingerprint of the workspace when the workflow was done."""
 
     NAME = "journal.json"
 
@@ -171,6 +183,10 @@ class Journal:
             return cls(**body)
         except (FileNotFoundError, ValueError, TypeError):
             return cls()
+
+    @classmethod
+    def forget(cls, state: Path) -> None:
+        (state / cls.NAME).unlink(missing_ok=True)
 
     def same_start(self, other: Journal) -> bool:
         return (self.inputs, self.workflow) == (other.inputs, other.workflow)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import replace
 
 from prefect.logging import get_run_logger
 
@@ -12,6 +11,7 @@ from crunch_tasks.compute.script import interpreter
 from crunch_tasks.contract import DATASET_JSON, PROJECT_JSON, SETUP_MANIFEST, WORKFLOW_FILE, Stage, WorkflowType
 from crunch_tasks.errors import ObjectMissing, WorkflowFailed
 from crunch_tasks.files import own_files, publication
+from crunch_tasks.files.checksums import fingerprint
 from crunch_tasks.files.manifest import Manifest
 from crunch_tasks.files.plan import Inputs
 from crunch_tasks.files.transfer import download
@@ -19,6 +19,9 @@ from crunch_tasks.link.web import fetch_workflow
 from crunch_tasks.manifests import manifest_of
 from crunch_tasks.run import DatasetRun, Journal
 from crunch_tasks.stages import RETRIES, stage
+
+SHOWN = 5
+"""How many names a remark lists."""
 
 
 @stage(Stage.SETUP, retries=RETRIES)
@@ -29,47 +32,66 @@ def setup(run: DatasetRun) -> None:
     |---------------------------------------------|----------------------|---------------------------------------|
     | none, or from other inputs or workflow      | inputs alone         | inputs alone                          |
     | same start, died in the workflow            | inputs alone         | inputs restored, finished rules kept  |
-    | same start, workflow done, died in Upload   | kept for Upload      | kept for Upload                       |
+    | same start, workflow done, died in Upload:  |                      |                                       |
+    | - no file of the workspace touched since    | kept for Upload      | kept for Upload                       |
+    | - otherwise                                 | inputs alone         | inputs restored, finished rules kept  |
     """
     run.lease.check()
     workflow = _workflow(run)
     if run.options.upload:
         run.storage.check_overwrites(run.prefix)
     run.inputs = _inputs(run)
-    start = Journal(inputs=_digest(run.inputs), workflow=f"{run.workflow_type}:{hashlib.sha256(workflow).hexdigest()}")
+    run.remarks = _left_out(run.inputs)
+    sha256 = hashlib.sha256(workflow).hexdigest()
+    start = Journal(inputs=_digest(run.inputs, run.committed_fence), workflow=f"{run.workflow_type}:{sha256}")
     earlier = run.journal()
-    if earlier.workflow_done and earlier.same_start(start) and (kept := run.kept_setup_manifest()) is not None:
-        run.setup_manifest = kept
+    if _only_upload_is_missing(run, earlier, start):
         get_run_logger().info("The workflow ended here before: only Upload is missing")
         return
-    run.keep_journal(start)
+    same_start = earlier.same_start(start)
+    if same_start:
+        run.keep_journal(start)
+    else:
+        # Killed from here on, what is still here must not be taken for finished work of this start.
+        run.forget_journal()
     if run.options.download:
-        _restore_inputs(run, keep_outputs=run.workflow_type is WorkflowType.SNAKEMAKE and earlier.same_start(start))
+        _restore_inputs(run, keep_outputs=run.workflow_type is WorkflowType.SNAKEMAKE and same_start)
     found = manifest_of(run, run.workspace.walk())
     if run.options.download:
         # What a Snakemake run before finished is no input.
         found = Manifest({path: found[path] for path in run.inputs.files})
     _write_own_files(run, workflow, found)
-    run.setup_manifest = found if run.options.download else _as_stored(found, run.inputs)
-    run.keep_setup_manifest(run.setup_manifest)
+    run.setup_manifest = found
+    run.keep_setup_manifest(found)
+    run.keep_journal(start)
 
 
-def _as_stored(found: Manifest, inputs: Inputs) -> Manifest:
-    """Files that were not fetched: those known to be in the storage just so; the rest counts as new or modified."""
+def _only_upload_is_missing(run: DatasetRun, earlier: Journal, start: Journal) -> bool:
+    """Whether an earlier run's workflow ended well here, from the same start, and left what is here now.
 
-    def is_stored(path: str) -> bool:
-        source = inputs.files.get(path)
-        return source is not None and source.md5 is not None and source.md5 == found[path].md5
+    Scratch disks are purged: a workspace that lost a file must not be published as the result.
+    """
+    if not earlier.workflow_done or not earlier.same_start(start) or not run.may_resume:
+        return False
+    kept = run.kept_setup_manifest()
+    if kept is None or fingerprint(run.workspace.walk()) != earlier.workspace:
+        return False
+    run.setup_manifest = kept
+    return True
 
-    stored = Manifest({path: found[path] for path in found if is_stored(path)})
-    # A file that the storage has otherwise gets an entry that no file and no object equals: it counts as modified, and
-    # says nothing to a later run about what the storage has.
-    other = {
-        path: replace(found[path], md5="0" * 32, mtime_ns=-1)
-        for path in found
-        if path in inputs.files and path not in stored
-    }
-    return Manifest({**stored, **other})
+
+def _left_out(inputs: Inputs) -> list[str]:
+    """What lies in the storage and is no input, for the person who put it there to know."""
+    kinds = (
+        ("an earlier run deleted it", sorted(inputs.deleted)),
+        ("an attempt that was not committed left it", list(inputs.ignored)),
+    )
+    return [
+        f"{len(paths)} files in the storage are no inputs, as {why}: {', '.join(map(repr, paths[:SHOWN]))}"
+        + (" ..." if len(paths) > SHOWN else "")
+        for why, paths in kinds
+        if paths
+    ]
 
 
 def _workflow(run: DatasetRun) -> bytes:
@@ -90,9 +112,8 @@ def _workflow(run: DatasetRun) -> bytes:
 
 def _inputs(run: DatasetRun) -> Inputs:
     dataset = run.claim.dataset
-    fence = int(dataset.get("manifest_fence") or 0)
     inputs = publication.inputs(
-        run.storage, run.prefix, str(dataset.get("manifest_sha256") or ""), fence, check=run.lease.check
+        run.storage, run.prefix, str(dataset["manifest_sha256"]), run.committed_fence, check=run.lease.check
     )
     if not inputs.files and run.options.download and not run.options.allow_empty:
         raise ObjectMissing(
@@ -126,10 +147,10 @@ def _write_own_files(run: DatasetRun, workflow: bytes, initial: Manifest) -> Non
     run.workspace.write(SETUP_MANIFEST, initial.checksums_json())
 
 
-def _digest(inputs: Inputs) -> str:
+def _digest(inputs: Inputs, fence: int) -> str:
     """The same as long as the inputs are: path, size and version of each, or its MD5 where versions are not told.
 
     In this order: an attempt's plan may tell the MD5 of an object that had none before, and that is no change.
     """
     rows = [(path, source.size, source.tag or source.md5) for path, source in sorted(inputs.files.items())]
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([fence, rows]).encode()).hexdigest()

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import replace
 from pathlib import Path
+
+from prefect.logging import get_run_logger
 
 from crunch_tasks.compute.environment import workflow_environment
 from crunch_tasks.compute.script import run_script
 from crunch_tasks.compute.snakemake import run_snakemake
 from crunch_tasks.contract import WORKFLOW_FILE, WORKFLOW_LOG, Stage, WorkflowType
-from crunch_tasks.errors import Cancelled
+from crunch_tasks.errors import Cancelled, CrunchError, LeaseLost
 from crunch_tasks.files import own_files, tree
+from crunch_tasks.files.checksums import fingerprint
 from crunch_tasks.run import DatasetRun
 from crunch_tasks.stages import stage
 
@@ -22,6 +26,7 @@ def workflow(run: DatasetRun) -> None:
 
     Raises WorkflowFailed, whose message is the Fail's note.
     """
+    run.remarks = []
     journal = run.journal()
     if journal.workflow_done:
         return
@@ -29,17 +34,11 @@ def workflow(run: DatasetRun) -> None:
     try:
         _run_it(run)
     except Exception:
-        _keep_log(run)
-        own_files.save_logs(
-            run.storage,
-            run.prefix,
-            run.workspace,
-            run.claim.fence,
-            may_write=lambda timeout_s: _may_save(run, timeout_s),
-        )
+        _save_log(run)
         raise
     _keep_log(run)
-    run.keep_journal(replace(journal, workflow_done=True))
+    if run.may_resume:
+        run.keep_journal(replace(journal, workflow_done=True, workspace=fingerprint(run.workspace.walk())))
 
 
 def _keep_log(run: DatasetRun) -> None:
@@ -48,13 +47,21 @@ def _keep_log(run: DatasetRun) -> None:
         tree.place(run.workspace.root, run.log, WORKFLOW_LOG)
 
 
-def _may_save(run: DatasetRun, timeout_s: float) -> None:
-    """Whether a failed run's log may still be written: a cancelled run keeps its lease until its Fail is delivered."""
-    try:
-        run.lease.may_write(timeout_s)
-    except Cancelled:
+def _save_log(run: DatasetRun) -> None:
+    """Keep a failed run's log in the storage, if that works at once: what matters is why it failed."""
+
+    def may_write(timeout_s: float) -> None:
+        # A cancelled run keeps its lease until its Fail is delivered.
+        with contextlib.suppress(Cancelled):
+            run.lease.check()
         if run.lease.remaining_s() < timeout_s:
-            raise
+            raise LeaseLost
+
+    try:
+        _keep_log(run)
+        own_files.save_logs(run.storage, run.prefix, run.workspace, run.claim.fence, may_write=may_write)
+    except (CrunchError, OSError) as error:
+        get_run_logger().warning("The workflow's log is not in the storage: %s", error)
 
 
 def _run_it(run: DatasetRun) -> None:

@@ -12,7 +12,7 @@ from prefect.logging import get_run_logger
 from prefect.settings import PREFECT_API_URL
 
 from crunch_tasks.contract import LEASE_SECONDS, Stage, State
-from crunch_tasks.errors import CrunchError, NothingToProcess, Refused
+from crunch_tasks.errors import CrunchError, NothingToProcess, Refused, StorageError, WorkspaceError
 from crunch_tasks.files import publication
 from crunch_tasks.files.opening import open_storage
 from crunch_tasks.files.storage import Storage, timeout_for
@@ -59,8 +59,12 @@ class Session:
 
     def _finish_commit(self, delivered: Recorded) -> None:
         event = delivered.event
-        prefix = f"{bound_to(delivered.folder)['base_path']}/"
-        publication.promote(self.storage(LEASE_SECONDS), prefix, event.fence, event.manifest_sha256)
+        try:
+            prefix = f"{bound_to(delivered.folder)['base_path']}/"
+            publication.promote(self.storage(LEASE_SECONDS), prefix, event.fence, event.manifest_sha256)
+        except (StorageError, WorkspaceError, FileNotFoundError) as problem:
+            # It is committed all the same. Whoever reads the dataset next moves the rest to its place first.
+            self.report.say(f"Its modified files are not at their own names yet: {problem}")
 
     def claim(self, *, project: str = "", dataset: str = "") -> Lease | None:
         """A lease on `dataset`, or on the next one that waits (of `project`); None when none does.
@@ -99,7 +103,7 @@ def open_session(settings: ClientSettings) -> Iterator[Session]:
             client=client,
             storage_config=config,
             secrets=[token, *secrets_of(config)],
-            claims=Claims(settings.directory),
+            claims=Claims(settings.directory, settings.url),
             report=report,
         )
         # A storage that cannot be opened is found out before a dataset is claimed.

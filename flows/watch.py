@@ -32,6 +32,8 @@ def current_flow_runs() -> list[UUID]:
 
 def is_cancelled(flow_runs: Sequence[UUID]) -> bool:
     """Whether Prefect has one of these flow runs down as Cancelling or Cancelled; False when it cannot be asked."""
+    if not flow_runs:
+        return False
     # A run that is being stopped has seconds, so one short question must do.
     quick = temporary_settings({PREFECT_API_REQUEST_TIMEOUT: QUESTION_S, PREFECT_CLIENT_MAX_RETRIES: 0})
     try:

@@ -69,10 +69,11 @@ class HeldRequest:
 
 
 class Claims:
-    """The claim requests of the clients that work in `directory`."""
+    """The claim requests to the server at `url` of the clients that work in `directory`."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, url: str) -> None:
         self.folder = directory / STATE_FOLDER / "claims"
+        self.url = url
 
     def new(
         self, *, project: str = "", dataset: str = "", flow_run_id: str = "", flow_run_url: str = ""
@@ -93,7 +94,7 @@ class Claims:
             fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
             # The lock is on the file, not on its name: it is held when the name appears.
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.write(fd, json.dumps(request.to_wire()).encode())
+            os.write(fd, json.dumps({"url": self.url, "request": request.to_wire()}).encode())
             os.fsync(fd)
             temporary.replace(path)
             sync_folder(self.folder)
@@ -104,7 +105,7 @@ class Claims:
     def leftovers(self) -> Iterator[HeldRequest]:
         """The requests of processes that are gone, oldest first; each is locked when it is given out."""
         for path in sorted(self.folder.glob("*.json"), key=_age):
-            held = _take(path)
+            held = _take(path, self.url)
             if held is not None:
                 yield held
 
@@ -116,8 +117,8 @@ def _age(path: Path) -> float:
         return 0.0
 
 
-def _take(path: Path) -> HeldRequest | None:
-    """The request at `path` with its lock; None when it is held by another process, just ended, or unreadable."""
+def _take(path: Path, url: str) -> HeldRequest | None:
+    """The request at `path`, locked; None when another process has it, or it is over, damaged or another server's."""
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except OSError:
@@ -125,8 +126,10 @@ def _take(path: Path) -> HeldRequest | None:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.stat(path).st_ino == os.fstat(fd).st_ino:  # noqa: PTH116
-            return HeldRequest(path, fd, ClaimRequest(**json.loads(os.read(fd, 65536))))
-    except (OSError, ValueError, TypeError):
+            body = json.loads(os.read(fd, 65536))
+            if body["url"] == url:
+                return HeldRequest(path, fd, ClaimRequest(**body["request"]))
+    except (OSError, ValueError, TypeError, KeyError):
         pass
     os.close(fd)
     return None

@@ -259,6 +259,8 @@ class FakeServer:
         return httpx.Response(204)
 
     def _status(self, user: str, body: Body) -> httpx.Response:
+        if body["site"] != self.url:
+            raise _Problem(422, "The status belongs to a claim of another Crunch server.", "other_site")
         for stored in self.statuses:
             if stored["event_id"] == body["event_id"]:
                 if any(stored[name] != value for name, value in body.items()):

@@ -89,7 +89,9 @@ class Outbox:
             diagnostics=dict(diagnostics or {}),
         )
         with self._lock:
-            if self.find(claim.fence, stage, state) is not None:
+            earlier = self.find(claim.fence, stage, state)
+            # A server that was made anew, or restored from a backup, gives old fences again.
+            if earlier is not None and (earlier.event.site, earlier.event.claim) == (claim.site, claim.claim):
                 return False
             self._write(Recorded(event, Place.OUTBOX, self.folder))
         self.news.set()

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,17 +20,23 @@ from crunch_tasks.link.outbox import Outbox, Recorded, outboxes
 LONGEST_WAIT_S = 30.0
 LAST_POST_S = 2.0
 
+OTHER_SITE = "other_site"
+"""The code of the server's refusal of a status that belongs to a claim of another server."""
+
 log = logging.getLogger("crunch.outbox")
 
 
 def deliver(client: CrunchClient, outbox: Outbox, recorded: Recorded, patience_s: float | None = None) -> Recorded:
     """Post one event and set it aside, as sent or, when the server will never take it, as refused.
 
-    Raises ServerError (ServerUnavailable, Unauthorized, no Crunch server there); the event then stays in the outbox.
+    An event of another server's claim stays where it is, for that server, and comes back with the reason. Raises
+    ServerError (ServerUnavailable, Unauthorized, no Crunch server there); the event then stays in the outbox too.
     """
     try:
         answer = client.post_status(recorded.event, patience_s=patience_s)
     except Refused as error:
+        if error.code == OTHER_SITE:
+            return replace(recorded, reason=str(error))
         return outbox.refused(recorded, str(error))
     return outbox.delivered(recorded, bool(answer.get("effective")))
 

@@ -90,3 +90,17 @@ def test_wrong_settings_end_with_a_sentence_and_exit_code_2(site: Site, tmp_path
     (tmp_path / "a-file").touch()
     assert "cannot be written" in said("next", "--directory", str(tmp_path / "a-file" / "x"), code=1)
     assert site.client.next() == ""
+
+
+def test_a_folder_of_another_dataset_fails_its_own_dataset_only(site: Site) -> None:
+    project = site.add_project("P", "#!/bin/bash\ncat input > output\n")
+    first, second = (site.add_dataset(project, name, {"input": b"x"}) for name in ("one", "two"))
+    state = site.directory / ".state" / "p" / "one"
+    state.mkdir(parents=True)
+    (state / "workspace.json").write_text(json.dumps({"site": "another", "dataset": 1, "base_path": "p/one"}))
+
+    outcome = json.loads(site.crunch("loop", "--json", code=1).stdout)
+
+    assert [run["result"] for run in outcome["runs"]] == ["failed", "completed"]
+    assert "belongs to another dataset" in site.notes(first)[-1]
+    assert site.dataset(second)["state"] == "completed"

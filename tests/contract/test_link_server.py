@@ -120,6 +120,17 @@ def test_what_cannot_be_claimed_is_refused(alice, bob):
     assert bob.claim(ClaimRequest("r6")) is None
 
 
+def test_a_status_for_another_server_is_kept_for_that_one(alice, tmp_path):
+    claim = alice.claim(ClaimRequest("r"))
+    # The numbers fit by chance, as on a server that was made anew.
+    outbox = Outbox(Workspace(tmp_path, claim.slug).state)
+    outbox.record(replace(claim, site="0" * 8), *GOOD_RUN[-1], manifest_sha256=SHA256)
+    [left] = deliver_all(tmp_path, alice, held)
+    assert "another Crunch server" in left.reason and not left.effective
+    assert [waiting.event for waiting in outbox.pending()] == [left.event]
+    assert alice.get_dataset("p:d")["state"] == "running"
+
+
 def test_a_good_run_is_six_effective_updates_once(alice, tmp_path):
     claim = alice.claim(ClaimRequest("r"))
     assert run(tmp_path, claim, GOOD_RUN, alice) == [True] * 6

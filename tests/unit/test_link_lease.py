@@ -25,6 +25,7 @@ from crunch_tasks.link.claims import Claims
 from crunch_tasks.link.lease import Lease, boot_clock
 from crunch_tasks.testing import FakeServer
 
+URL = "http://crunch.test"
 PATIENCE_S = 20.0
 
 
@@ -70,7 +71,7 @@ def until(condition):
 
 
 def claimed(server, directory):
-    return Claims(directory).new(project="p").send(server.client(patience_s=PATIENCE_S))
+    return Claims(directory, URL).new(project="p").send(server.client(patience_s=PATIENCE_S))
 
 
 def rival_takes_over(server):
@@ -109,7 +110,7 @@ def test_a_lease_that_another_took_is_lost(server, tmp_path):
         with pytest.raises(LeaseLost, match="p:d"):
             lease.may_write(0.3)
             until(lease.check)
-    assert list(Claims(tmp_path).leftovers()) == []
+    assert list(Claims(tmp_path, URL).leftovers()) == []
 
 
 def test_a_dataset_that_was_reset_is_lost(server, tmp_path):
@@ -159,7 +160,7 @@ def test_a_progress_that_the_server_does_not_take_costs_no_lease(server, tmp_pat
 def test_no_write_begins_without_enough_lease(server, tmp_path):
     gate = Gate(server, "heartbeat")
     client = server.client(patience_s=0.2)
-    with Claims(tmp_path).new().send(client) as lease:
+    with Claims(tmp_path, URL).new().send(client) as lease:
         gate.open = False
         until(lambda: lease.remaining_s() < 0.3)
         with pytest.raises(ServerUnavailable, match="p:d"):
@@ -187,7 +188,7 @@ def test_release_gives_the_dataset_back(server, tmp_path):
         assert lease.release("SIGTERM")
     assert server.datasets["p:d"]["state"] == "unprocessed"
     assert server.datasets["p:d"]["attempt"] == 0
-    assert list(Claims(tmp_path).leftovers()) == []
+    assert list(Claims(tmp_path, URL).leftovers()) == []
 
 
 def test_a_release_that_cannot_be_told_leaves_the_claim_to_the_next_command(server, tmp_path, monkeypatch):
@@ -196,7 +197,7 @@ def test_a_release_that_cannot_be_told_leaves_the_claim_to_the_next_command(serv
         gate = Gate(server, "release")
         gate.open = False
         assert not lease.release("SIGTERM")
-    [left] = Claims(tmp_path).leftovers()
+    [left] = Claims(tmp_path, URL).leftovers()
     assert left.send(server.client()).claim.claim == lease.claim.claim
 
 
@@ -224,14 +225,14 @@ def test_a_claim_whose_answer_was_lost_with_its_process_is_found_again(server, t
         raise httpx.ReadTimeout("killed here")
 
     server.after = after
-    request = Claims(tmp_path).new(project="p")
+    request = Claims(tmp_path, URL).new(project="p")
     with pytest.raises(ServerUnavailable):
         request.send(server.client(patience_s=0))
-    assert list(Claims(tmp_path).leftovers()) == []  # this process lives and holds it
+    assert list(Claims(tmp_path, URL).leftovers()) == []  # this process lives and holds it
     request.leave()  # as the end of the process does
 
     server.after = None
-    [left] = Claims(tmp_path).leftovers()
+    [left] = Claims(tmp_path, URL).leftovers()
     lease = left.send(server.client())
     assert (lease.claim.slug, lease.claim.fence) == ("p:d", 1)
     assert len(server.claims) == 1
@@ -241,11 +242,11 @@ def test_a_leftover_whose_claim_has_ended_is_forgotten(server, tmp_path):
     lease = claimed(server, tmp_path)
     lease.stop()
     server.client().reset("p:d")
-    [left] = Claims(tmp_path).leftovers()
+    [left] = Claims(tmp_path, URL).leftovers()
     with pytest.raises(Refused) as caught:
         left.send(server.client())
     assert caught.value.code == "claim_ended"
-    assert list(Claims(tmp_path).leftovers()) == []
+    assert list(Claims(tmp_path, URL).leftovers()) == []
 
 
 def test_nothing_to_claim_leaves_nothing_behind(server, tmp_path):
@@ -255,10 +256,10 @@ def test_nothing_to_claim_leaves_nothing_behind(server, tmp_path):
 
 
 def test_only_one_process_takes_a_leftover(server, tmp_path):
-    Claims(tmp_path).new().leave()
-    first = list(Claims(tmp_path).leftovers())
+    Claims(tmp_path, URL).new().leave()
+    first = list(Claims(tmp_path, URL).leftovers())
     assert len(first) == 1
-    assert list(Claims(tmp_path).leftovers()) == []
+    assert list(Claims(tmp_path, URL).leftovers()) == []
 
 
 def test_a_torn_or_foreign_file_is_no_leftover(tmp_path):
@@ -267,12 +268,12 @@ def test_a_torn_or_foreign_file_is_no_leftover(tmp_path):
     (folder / "a.json").write_bytes(b'{"reque')
     (folder / "b.json").write_bytes(b"[]")
     before = len(list(Path("/proc/self/fd").iterdir()))
-    assert list(Claims(tmp_path).leftovers()) == []
+    assert list(Claims(tmp_path, URL).leftovers()) == []
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_a_directory_that_cannot_be_written_is_told_before_the_server_is_asked(server, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(WorkspaceError, match="--directory"):
-        Claims(tmp_path / "file").new()
+        Claims(tmp_path / "file", URL).new()
     assert server.requests == []

@@ -1,0 +1,82 @@
+"""What becomes of a run when its flow is over, or is stopped: the last statuses, the commit, the promotion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from crunch_tasks.contract import Stage, State
+from crunch_tasks.errors import Cancelled, LeaseLost, StorageError
+from crunch_tasks.files import publication
+from crunch_tasks.hooks import note_of
+from crunch_tasks.link.outbox import Place
+from crunch_tasks.link.sender import Sender
+from crunch_tasks.run import DatasetRun, Result
+from flows.watch import CANCELLED, is_cancelled
+
+LAST_WORD_S = 8.0
+"""How long a run that is being stopped tries to tell the server, in seconds; batch systems leave about 30."""
+
+
+def ended(run: DatasetRun, sender: Sender, patience_s: float) -> tuple[Result, str]:
+    """What became of a run whose flow is over, and the note on it, with every status delivered that can be."""
+    error = run.error
+    if isinstance(error, LeaseLost):
+        return Result.LEASE_LOST, str(error)
+    if error is None and not run.options.upload:
+        run.lease.release("run without upload")
+        return Result.RELEASED, f"Its results stay in {run.workspace.root}"
+    _make_up_for_hooks(run)
+    undelivered = sender.flush(patience_s)
+    if undelivered:
+        kept = f"{undelivered} updates wait in {run.workspace.state}"
+        return Result.UNDELIVERED, f"The server does not answer. {kept}; the next command in this directory sends them."
+    if error is not None:
+        return Result.CANCELLED if isinstance(error, Cancelled) else Result.FAILED, note_of(error)
+    return _committed(run)
+
+
+def stopped(run: DatasetRun, sender: Sender, flow_runs: Sequence[UUID], stop: BaseException) -> None:
+    """Stopped from outside: a person's cancel in Prefect fails the stage, all else gives the dataset back.
+
+    A run that had come to its end already keeps it, also if the server cannot be told now.
+    """
+    if not _has_ended(run) and is_cancelled(flow_runs):
+        run.record(run.stage, State.FAIL, CANCELLED)
+    undelivered = sender.flush(LAST_WORD_S)
+    if _has_ended(run):
+        run.lease.stop(ended=not undelivered)
+    else:
+        run.lease.release(f"stopped by {type(stop).__name__}")
+
+
+def _make_up_for_hooks(run: DatasetRun) -> None:
+    """Record what a hook could not (Prefect swallows what hooks raise); the outbox keeps one event of each kind."""
+    if run.error is not None:
+        run.record(run.stage, State.FAIL, note_of(run.error))
+        return
+    for stage in Stage:
+        for state in (State.START, State.SUCCESS):
+            run.record(stage, state)
+
+
+def _has_ended(run: DatasetRun) -> bool:
+    """Whether the run's last word is written down: Upload Success, or some stage's Fail."""
+    find, fence = run.outbox.find, run.claim.fence
+    success = find(fence, Stage.UPLOAD, State.SUCCESS)
+    return success is not None or any(find(fence, stage, State.FAIL) is not None for stage in Stage)
+
+
+def _committed(run: DatasetRun) -> tuple[Result, str]:
+    answer = run.outbox.find(run.claim.fence, Stage.UPLOAD, State.SUCCESS)
+    ours = answer is not None and answer.event.manifest_sha256 == run.manifest_sha256
+    if answer is None or not ours or answer.place is not Place.SENT or not answer.effective:
+        reason = answer.reason if answer is not None else ""
+        return Result.LEASE_LOST, f"The server did not take the results: {reason or 'the lease was lost'}."
+    run.forget_journal()
+    try:
+        publication.promote(run.storage, run.prefix, run.claim.fence, run.manifest_sha256)
+    except StorageError as problem:
+        # The results are committed. Whoever reads the dataset next moves the rest to its place first.
+        run.remarks.append(f"Some modified files are not at their own names yet: {problem}")
+    return Result.COMPLETED, "\n".join(run.remarks)

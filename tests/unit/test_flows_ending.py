@@ -1,0 +1,74 @@
+"""A run that is stopped from outside: given back while it is under way, left to its end once that is written down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from crunch_tasks.contract import Claim, Stage, State, WorkflowType
+from crunch_tasks.link.outbox import Outbox
+from flows import ending
+
+CLAIM = Claim(
+    claim=1,
+    fence=2,
+    ttl_s=60,
+    heartbeat_s=20,
+    site="site",
+    dataset={"id": 1, "slug": "p:d"},
+    project={"slug": "p"},
+    workflow="",
+    workflow_type=WorkflowType.SCRIPT,
+    workflow_sha256="",
+)
+
+
+@pytest.fixture
+def said() -> list[str]:
+    """What became of the lease."""
+    return []
+
+
+@pytest.fixture
+def run(tmp_path: Path, said: list[str]) -> Any:
+    outbox = Outbox(tmp_path)
+    lease = SimpleNamespace(
+        release=lambda reason: said.append("released"),
+        stop=lambda *, ended: said.append("over" if ended else "left to the next command"),
+    )
+
+    def record(stage: Stage, state: State, note: str = "") -> None:
+        outbox.record(CLAIM, stage, state, note)
+
+    return SimpleNamespace(claim=CLAIM, outbox=outbox, lease=lease, record=record, stage=Stage.WORKFLOW)
+
+
+def stop(run: Any, *, undelivered: int, monkeypatch: pytest.MonkeyPatch, cancelled: bool = False) -> None:
+    monkeypatch.setattr(ending, "is_cancelled", lambda flow_runs: cancelled)
+    sender: Any = SimpleNamespace(flush=lambda seconds: undelivered)
+    ending.stopped(run, sender, [], KeyboardInterrupt())
+
+
+@pytest.mark.parametrize("undelivered", [0, 2])
+def test_a_run_under_way_is_given_back(run, said, monkeypatch, undelivered):
+    run.record(Stage.WORKFLOW, State.START)
+    stop(run, undelivered=undelivered, monkeypatch=monkeypatch)
+    assert said == ["released"]
+
+
+@pytest.mark.parametrize(("undelivered", "becomes"), [(0, "over"), (1, "left to the next command")])
+@pytest.mark.parametrize("last", [(Stage.UPLOAD, State.SUCCESS), (Stage.WORKFLOW, State.FAIL)])
+def test_a_run_that_is_over_stays_so_also_when_the_server_is_away(run, said, monkeypatch, undelivered, becomes, last):
+    run.record(*last)
+    stop(run, undelivered=undelivered, monkeypatch=monkeypatch)
+    assert said == [becomes]
+
+
+def test_a_cancel_in_prefect_is_the_stages_fail(run, said, monkeypatch):
+    stop(run, undelivered=0, monkeypatch=monkeypatch, cancelled=True)
+    failed = run.outbox.find(2, Stage.WORKFLOW, State.FAIL)
+    assert failed is not None and failed.event.note == ending.CANCELLED
+    assert said == ["over"]
