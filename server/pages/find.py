@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
-from django.db.models import Count
+from django.db.models import Count, QuerySet
 from django.http import Http404, HttpRequest
 from django.shortcuts import get_object_or_404
 
@@ -12,19 +13,20 @@ from server import permissions
 from server.models import Dataset, Item, Project
 from server.pages.looks import Counts
 
+Node = TypeVar("Node", bound=Item)
+
 MAX_DEPTH = 50
 """How far up the tree an item looks for its project; slugs run out of letters long before."""
 
 
 def project(request: HttpRequest, slug: str) -> Project:
-    return get_object_or_404(permissions.visible_projects(request.user), slug=slug)
+    return _by_slug(permissions.visible_projects(request.user), slug)
 
 
 def dataset(request: HttpRequest, project_slug: str, slug: str) -> Dataset:
     """The dataset with its project, claim and holder."""
     rows = Dataset.objects.select_related("project", "lease_owner", "claim__cancelled_by")
-    visible = permissions.visible_projects(request.user).filter(slug=project_slug)
-    return get_object_or_404(rows, slug=slug, project__in=visible)
+    return _by_slug(rows.filter(project=project(request, project_slug)), slug)
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Place:
 def item(request: HttpRequest, slug: str) -> Place:
     """A plain item. One that belongs to no project is for those who are signed in."""
     rows = Item.objects.select_related("as_dataset__project", "as_project")
-    found = get_object_or_404(rows, slug=slug)
+    found = _by_slug(rows, slug)
     above: list[Item] = []
     current: Item | None = found
     for _ in range(MAX_DEPTH):
@@ -54,6 +56,13 @@ def item(request: HttpRequest, slug: str) -> Place:
             above.append(current)
         current = rows.filter(pk=current.parent_id or 0).first()
     return _checked(request, Place(found, above[::-1], None, None))
+
+
+def _by_slug(rows: QuerySet[Node], slug: str) -> Node:
+    # PostgreSQL refuses to look for a NUL.
+    if "\x00" in slug:
+        raise Http404
+    return get_object_or_404(rows, slug=slug)
 
 
 def _checked(request: HttpRequest, place: Place) -> Place:

@@ -63,6 +63,11 @@ PATHS = [
     "/api/items/?page=0",
     "/api/items/?page=99999999999999999999",
     "/api/items/?page=%00",
+    "/api/items/a%00b/",
+    "/api/datasets/a%00b/",
+    "/api/datasets/?page=%00",
+    "/api/statuses/?page=%00",
+    "/api/attributes/int/%00/",
     "/api/statuses/?dataset=%00",
     "/api/statuses/?dataset=x",
     "/api/statuses/?dataset=99999999999999999999",
@@ -107,10 +112,30 @@ def test_no_input_is_a_server_error(api: APIClient, dataset: Dataset) -> None:
     walk(api.get, lambda path, body: api.post(path, body, content_type="application/json"))
 
 
+PAGES = [
+    "/projects/a%00b/",
+    "/projects/a%00b/datasets/c",
+    "/projects/birds/datasets/b%00",
+    "/projects/birds/datasets/b%00/files/x",
+    "/projects/birds/datasets/birds:one/files/x%00",
+    "/items/a%00b/",
+    "/items/a%00b/?page=%00",
+]
+
+
 @pytest.mark.slow
 def test_no_input_is_a_server_error_on_postgresql(tmp_path: Path, cluster: Postgres) -> None:
     with crunch_server(tmp_path, database_url=cluster.new_database()) as server, server.client() as client:
-        client.post("/api/projects/", data={"name": "birds"})
+        client.post("/api/projects/", data={"name": "birds", "visibility": "public"})
+        client.post("/api/datasets/", data={"parent": "birds", "name": "one"})
+        for path in PAGES:
+            assert client.get(path).status_code == 404, path
+        for path in (
+            "/?page=%00",
+            "/projects/birds/?page=%00&state=%00",
+            "/projects/birds/datasets/birds:one?page=%00",
+        ):
+            assert client.get(path).status_code == 200, path
         client.headers["Content-Type"] = "application/json"
         # What PostgreSQL sees otherwise than SQLite.
         values = ["\x00", "\ud800", "x" * 70_000, 2**63]
