@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from django.db.models import QuerySet
@@ -18,6 +19,7 @@ from server.models.statuses import DIAGNOSTIC_LENGTH
 from server.services import statuses
 
 INT64 = 2**63 - 1
+SHA256 = re.compile("[0-9a-f]{64}")
 
 
 class StatusSerializer(serializers.ModelSerializer[Status]):
@@ -50,7 +52,7 @@ class StatusEventSerializer(serializers.Serializer[Any]):
     site = OptionalTextField(max_length=36, help_text="The site of the claim's answer.")
     flow_run_id = CappedTextField(cap=64)
     flow_run_url = WebAddressField()
-    manifest_sha256 = OptionalTextField(max_length=64)
+    manifest_sha256 = OptionalTextField(help_text="64 lower-case hex digits; without a claim it means nothing.")
 
     def get_fields(self) -> dict[str, Any]:
         told: dict[str, Any] = {
@@ -60,10 +62,13 @@ class StatusEventSerializer(serializers.Serializer[Any]):
         return {**super().get_fields(), **told}
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        if attrs.get("claim") is not None:
-            for name in ("fence", "event_id"):
-                if attrs.get(name) in (None, ""):
-                    raise serializers.ValidationError({name: "A status of a claim needs it."})
+        if attrs.get("claim") is None:
+            return {**attrs, "manifest_sha256": ""}
+        for name in ("fence", "event_id"):
+            if attrs.get(name) in (None, ""):
+                raise serializers.ValidationError({name: "A status of a claim needs it."})
+        if attrs["manifest_sha256"] and not SHA256.fullmatch(attrs["manifest_sha256"]):
+            raise serializers.ValidationError({"manifest_sha256": "A SHA-256 is 64 lower-case hex digits."})
         return attrs
 
     def event(self) -> statuses.Event:

@@ -116,6 +116,22 @@ def test_what_a_claims_status_needs(api: APIClient, claimed, project) -> None:
     assert not Status.objects.exists()
 
 
+@pytest.mark.parametrize("wrong", ["not a sum", MANIFEST[:-1], MANIFEST + "0", MANIFEST.upper(), "g" * 64])
+def test_a_commit_needs_a_sum(api: APIClient, claimed, dataset: Dataset, wrong: str) -> None:
+    refused = status(api, claimed, Stage.UPLOAD, SUCCESS, manifest_sha256=wrong)
+    assert (refused.status_code, list(refused.json())) == (400, ["manifest_sha256"])
+    assert not Status.objects.exists()
+    assert Dataset.objects.get().state == "running"
+
+
+def test_an_old_client_commits_no_manifest(api: APIClient, dataset: Dataset) -> None:
+    old_status(api, dataset, Stage.SETUP, START)
+    for sum_ in ("not a sum", MANIFEST):
+        assert old_status(api, dataset, Stage.UPLOAD, SUCCESS, manifest_sha256=sum_).status_code == 201
+    dataset.refresh_from_db()
+    assert (dataset.state, dataset.manifest_sha256) == ("completed", "")
+
+
 def test_the_flow_run_of_a_status_becomes_the_claims(api: APIClient, claimed) -> None:
     status(api, claimed, Stage.SETUP, START, flow_run_id="f-1", flow_run_url="http://127.0.0.1:4200/runs/f-1")
     assert Claim.objects.get().flow_run_url == "http://127.0.0.1:4200/runs/f-1"
