@@ -80,6 +80,16 @@ def test_files_as_they_are_in_the_storage(browser: Client, dataset: Dataset, fol
     assert browser.get(address(dataset, ".crunch/logs/workflow.log")).getvalue() == b"all well"
 
 
+def test_a_site_whose_folder_is_a_path_and_not_text(
+    browser: Client, dataset: Dataset, folder: Path, settings: Any, tmp_path: Path
+) -> None:
+    options = {"location": tmp_path / "storage", "allow_overwrite": True}
+    settings.STORAGES = {**settings.STORAGES, "default": {"BACKEND": BACKEND, "OPTIONS": options}}
+    (folder / "raw.txt").write_bytes(b"raw")
+    assert "raw.txt" in page(browser, dataset)
+    assert browser.get(address(dataset, "raw.txt")).getvalue() == b"raw"
+
+
 def test_files_as_published(browser: Client, dataset: Dataset, folder: Path) -> None:
     (folder / "changed").write_bytes(b"old bytes")
     (folder / "leftover").write_bytes(b"of a run that was lost")
