@@ -119,7 +119,7 @@ class DatasetAdmin(NodeAdmin):
     list_display = ["slug", "state", "locked", "priority", "attempt", "lease_owner", "lease_expires"]
     list_filter = ["state", "locked", "project"]
     list_select_related = ["lease_owner"]
-    actions = ["reset", "hold", "let_go"]
+    actions = ["reset", "reset_taking_files", "hold", "let_go"]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         return [*super().get_readonly_fields(request, obj), *LIFE]
@@ -137,9 +137,16 @@ class DatasetAdmin(NodeAdmin):
 
     @admin.action(description="Reset: make unprocessed again", permissions=["change"])
     def reset(self, request: HttpRequest, queryset: QuerySet[Dataset]) -> None:
+        self._reset(request, queryset, take_files=False)
+
+    @admin.action(description="Reset, taking the files as they are in the storage", permissions=["change"])
+    def reset_taking_files(self, request: HttpRequest, queryset: QuerySet[Dataset]) -> None:
+        self._reset(request, queryset, take_files=True)
+
+    def _reset(self, request: HttpRequest, queryset: QuerySet[Dataset], take_files: bool) -> None:
         found = list(queryset.values_list("pk", flat=True))
         for pk in found:
-            datasets.reset(pk)
+            datasets.reset(pk, take_files=take_files)
         messages.success(request, f"{len(found)} datasets are unprocessed again.")
 
     @admin.action(description="Hold: nobody claims them", permissions=["change"])

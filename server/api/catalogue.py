@@ -150,6 +150,12 @@ class DatasetSerializer(NodeSerializer):
         return updated
 
 
+class ResetSerializer(serializers.Serializer[Any]):
+    take_files = serializers.BooleanField(
+        default=False, help_text="Start from the files as they are in the storage, not from what was published last."
+    )
+
+
 class NodeViews(API, viewsets.ModelViewSet[Any]):
     lookup_field = "slug"
     lookup_value_regex = "[^/]+"
@@ -190,11 +196,13 @@ class DatasetViews(NodeViews):
     def get_serializer_context(self) -> dict[str, Any]:
         return {**super().get_serializer_context(), "tree": self.tree}
 
-    @extend_schema(request=None, responses={200: DatasetSerializer, **problems(401, 403, 404)})
+    @extend_schema(request=ResetSerializer, responses={200: DatasetSerializer, **problems(400, 401, 403, 404)})
     @action(detail=True, methods=["post"])
-    def reset(self, _request: Request, **_: Any) -> Response:
+    def reset(self, request: Request, **_: Any) -> Response:
         """Make the dataset unprocessed again. Its history stays; a run that is going on has lost it."""
-        datasets.reset(self.get_object().pk)
+        sent = ResetSerializer(data=request.data)
+        sent.is_valid(raise_exception=True)
+        datasets.reset(self.get_object().pk, **sent.validated_data)
         return Response(self.get_serializer(self.get_object()).data)
 
 

@@ -51,7 +51,10 @@ class Reset(DatasetAction):
     def act(self, _user: User, dataset: Dataset) -> str:
         if not may_reset(dataset):
             raise Refused("Only a completed or failed dataset is reset. Cancel its run first.", 409)
-        services.reset(dataset.pk)
+        # What the visitor saw and decided by may have changed since the page was made.
+        if self.request.POST.get("fence", str(dataset.fence)) != str(dataset.fence):
+            raise Refused("Someone claimed or reset the dataset meanwhile. Look at it again.", 409)
+        services.reset(dataset.pk, take_files="take_files" in self.request.POST, fence=dataset.fence)
         return "The dataset is unprocessed again. Its history stays."
 
 

@@ -44,6 +44,7 @@ class DatasetPage(TemplateView):
             items=Item.objects.filter(parent=dataset).prefetch_related("attributes")[:ITEMS_SHOWN],
             files=None if live else self._files(dataset),
             buttons=buttons(dataset) if permissions.may_edit(self.request.user) else [],
+            resettable=may_reset(dataset),
             sees_machines=permissions.may_see_machines(self.request.user),
             **kwargs,
         )

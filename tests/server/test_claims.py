@@ -9,9 +9,10 @@ from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
 from crunch_tasks.contract import Claim, Stage, State
+from crunch_tasks.errors import Refused
 from server.models import Dataset, Project, Status
 from server.services import catalogue, datasets
-from tests.support.calls import claim, expire, post_json, status
+from tests.support.calls import MANIFEST, claim, expire, post_json, status
 
 
 def heartbeat(api: APIClient, claimed, **body):
@@ -235,6 +236,26 @@ def test_reset_refuses_the_old_fence_and_keeps_history(api: APIClient, alice: Us
     assert (dataset.state, dataset.fence) == ("unprocessed", 2)
     assert list(Status.objects.values_list("effective", flat=True)) == [True, False]
     assert claim(api).json()["fence"] == 3
+
+
+def test_a_reset_may_take_the_files_as_they_are(api: APIClient, dataset: Dataset) -> None:
+    """Then nothing that earlier runs published or left counts: their fences are history, and the next is not."""
+    status(api, claim(api).json(), Stage.UPLOAD, State.SUCCESS)
+    plain = api.post("/api/datasets/birds:one/reset/").json()
+    assert (plain["manifest_sha256"], plain["manifest_fence"]) == (MANIFEST, 1)
+    status(api, claim(api).json(), Stage.UPLOAD, State.FAIL)
+    assert post_json(api, "/api/datasets/birds:one/reset/", {"take_files": "x"}).status_code == 400
+    taken = post_json(api, "/api/datasets/birds:one/reset/", {"take_files": True}).json()
+    assert (taken["state"], taken["manifest_sha256"], taken["manifest_fence"]) == ("unprocessed", "", 4)
+    assert claim(api).json()["fence"] == 5
+
+
+def test_a_reset_that_was_decided_by_an_old_fence_is_refused(api: APIClient, dataset: Dataset) -> None:
+    claim(api)
+    with pytest.raises(Refused, match="meanwhile"):
+        datasets.reset(dataset.pk, fence=0)
+    assert Dataset.objects.get().state == "running"
+    assert datasets.reset(dataset.pk, fence=1).state == "unprocessed"
 
 
 def test_all_failed_of_a_project_are_reset(api: APIClient, project: Project) -> None:

@@ -223,6 +223,41 @@ def test_a_stale_page_does_not_reset_a_new_run(browser: Client, alice: User, dat
     assert dataset.state == "running"
 
 
+def form_of(browser: Client, dataset: Dataset, button: str) -> dict[str, str]:
+    """What the form with this button would send."""
+    page = browser.get(address(dataset)).content.decode()
+    (form,) = [form for form in re.findall(r"<form.*?</form>", page, re.DOTALL) if button in form]
+    return dict(re.findall(r'name="(\w+)" value="([^"]*)"', form))
+
+
+def test_a_page_of_before_the_last_run_does_not_reset_what_came_since(
+    browser: Client, alice: User, dataset: Dataset
+) -> None:
+    take(alice, dataset, 6)
+    old = form_of(browser, dataset, ">Reset<")
+    take(alice, dataset, 6)
+    answer = browser.post(address(dataset, "/reset"), old, follow=True)
+    assert "meanwhile" in words(answer)
+    dataset.refresh_from_db()
+    assert dataset.state == "completed"
+    browser.post(address(dataset, "/reset"), form_of(browser, dataset, ">Reset<"))
+    dataset.refresh_from_db()
+    assert (dataset.state, dataset.manifest_sha256) == ("unprocessed", "0" * 64)
+
+
+def test_a_reset_may_take_the_files_as_they_are(browser: Client, alice: User, dataset: Dataset, tmp_path: Any) -> None:
+    folder = tmp_path / dataset.base_file_path
+    folder.mkdir(parents=True)
+    (folder / "new.txt").write_text("new")
+    assert "taking the files" not in words(browser.get(address(dataset)))
+    take(alice, dataset, 6)
+    assert "new.txt" not in words(browser.get(address(dataset)))
+    browser.post(address(dataset, "/reset"), form_of(browser, dataset, "Reset, taking the files"))
+    dataset.refresh_from_db()
+    assert (dataset.state, dataset.manifest_sha256, dataset.manifest_fence) == ("unprocessed", "", 2)
+    assert "new.txt" in words(browser.get(address(dataset)))
+
+
 def test_all_failed_of_a_project_are_reset(browser: Client, alice: User, project: Project) -> None:
     for name in ("a", "b", "c"):
         take(alice, catalogue.create_dataset(project, name=name), 2 if name != "c" else 6, fail="no" * (name != "c"))

@@ -195,6 +195,10 @@ def test_the_admins_actions_go_through_the_services(admin: Client, api: APIClien
         assert admin.post("/admin/server/dataset/", chosen).status_code == 302
     dataset.refresh_from_db()
     assert (dataset.state, dataset.locked, dataset.fence) == ("unprocessed", True, 2)
+    chosen["action"] = "reset_taking_files"
+    assert admin.post("/admin/server/dataset/", chosen).status_code == 302
+    dataset.refresh_from_db()
+    assert (dataset.fence, dataset.manifest_fence) == (3, 3)
 
 
 def test_every_page_of_the_admin_opens(admin: Client, api: APIClient, alice: User, dataset: Dataset) -> None:
