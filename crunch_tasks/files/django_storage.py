@@ -93,8 +93,16 @@ class DjangoStorage:
                 raise NamesRefused([f"below {folder!r}: there are folders called {name!r}" for name in strange])
             folders += [posixpath.join(folder, name) for name in names]
             for name in files:
-                if name:
-                    yield self._info(posixpath.join(folder, name))
+                info = self._listed(posixpath.join(folder, name)) if name else None
+                if info is not None:
+                    yield info
+
+    def _listed(self, key: str) -> ObjectInfo | None:
+        """What is there, or None when it was removed since its folder was read."""
+        try:
+            return self._info(key)
+        except ObjectMissing:
+            return None
 
     def _listdir(self, folder: str) -> tuple[list[str], list[str]]:
         try:
@@ -117,7 +125,7 @@ class DjangoStorage:
         with self._using(key) as storage:
             if not storage.exists(key):
                 return None
-        return self._info(key)
+        return self._listed(key)
 
     def tells_md5(self, key: str) -> bool:  # noqa: ARG002
         """Django's interface tells no MD5 that could be in doubt."""

@@ -59,9 +59,22 @@ class FolderStorage:
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(key + "/")
                 elif not entry.name.startswith(PARTIAL):
-                    # A name that cannot be kept is listed all the same, so that all of them can be reported at once.
-                    link = entry.is_symlink()
-                    yield self._info(key, self._resolve(key).lstat() if link else entry.stat(follow_symlinks=False))
+                    info = self._listed(key, entry)
+                    if info is not None:
+                        yield info
+
+    def _listed(self, key: str, entry: os.DirEntry[str]) -> ObjectInfo | None:
+        """What a listing says of an entry, whatever its name: all bad ones are reported at once. None when it is gone.
+
+        Raises ObjectMissing for a link to nothing, StorageError for one that leads out and for what is no file.
+        """
+        try:
+            return self._info(key, self._resolve(key).lstat() if entry.is_symlink() else entry.stat())
+        except (FileNotFoundError, ObjectMissing):
+            # Others may remove files, and promotions do, since the folder was read.
+            if os.path.lexists(entry.path):
+                raise
+            return None
 
     def _scan(self, folder: str) -> list[os.DirEntry[str]]:
         try:
@@ -73,6 +86,8 @@ class FolderStorage:
             raise StorageError(f"The storage folder {folder!r} cannot be read: {error.strerror}") from error
 
     def stat(self, key: str) -> ObjectInfo | None:
+        if key.rsplit("/", 1)[-1].startswith(PARTIAL):
+            return None
         try:
             return self._info(key, self._resolve(key).lstat())
         except (ObjectMissing, FileNotFoundError):

@@ -104,6 +104,18 @@ def test_copy_and_delete(storage: Storage) -> None:
     assert [info.key for info in storage.list_objects("p/")] == ["p/target#"]
 
 
+def test_what_is_removed_while_it_is_listed_is_left_out(storage: Storage) -> None:
+    for name in "abc":
+        storage.write(f"p/{name}", b"x")
+    listing = storage.list_objects("p/")
+    seen = [next(listing).key]
+    for name in "abc":
+        storage.delete(f"p/{name}")
+    seen += [info.key for info in listing]
+    assert set(seen) <= {"p/a", "p/b", "p/c"}
+    assert list(storage.list_objects("p/")) == []
+
+
 def test_a_missing_object_is_named(storage: Storage) -> None:
     storage.write("p/there", b"1")
     assert storage.stat("p/nowhere") is None
@@ -237,6 +249,16 @@ def test_what_a_killed_writer_left_in_a_folder_is_not_listed(tmp_path: Path) -> 
         {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": str(tmp_path)}}
     )
     assert list(storage.list_objects("p/")) == []
+    assert storage.stat("p/.crunch-part-0123456789abcdef") is None
+
+
+def test_a_link_to_nothing_is_told(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("nowhere")
+    storage = open_storage(
+        {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": str(tmp_path)}}
+    )
+    with pytest.raises(ObjectMissing, match="link"):
+        list(storage.list_objects(""))
 
 
 def test_a_storage_that_renames_is_refused_before_any_data(tmp_path: Path) -> None:
