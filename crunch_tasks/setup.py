@@ -129,7 +129,8 @@ def _restore_inputs(run: DatasetRun, *, keep_outputs: bool) -> None:
     moved = download(run.storage, run.inputs.files, run.workspace, check=run.lease.check, progress=run.transferred)
     run.downloaded += moved.moved
     if run.workflow_type is WorkflowType.SNAKEMAKE and run.claim.dataset.get("manifest_sha256"):
-        own_files.fetch_snakemake(run.storage, run.prefix, run.workspace, check=run.lease.check)
+        fence = int(run.claim.dataset["manifest_fence"])
+        own_files.fetch_snakemake(run.storage, run.prefix, fence, run.workspace, check=run.lease.check)
     get_run_logger().info(
         "%d files fetched (%d bytes) into %s, %d were right already",
         moved.moved,

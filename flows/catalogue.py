@@ -147,22 +147,24 @@ def files(
     slug: Annotated[str, typer.Argument(help="The dataset's slug")], settings: ClientSettings, json_: Json = False
 ) -> None:
     """List a dataset's files: as last published or, before that, as they are in the storage."""
-    from crunch_tasks.files import publication
     from crunch_tasks.files.opening import open_storage
+    from crunch_tasks.files.reading import list_files
 
     with _connected(settings, "storage_settings") as (client, complete):
         dataset = client.get_dataset(slug)
-    listed = publication.list_files(open_storage(complete.storage_config()), dataset)
-    ordered = sorted(listed.items())
+    listed = list_files(open_storage(complete.storage_config()), dataset)
     if json_:
-        rows = [{"path": path, "size": source.size, "md5": source.md5} for path, source in ordered]
+        rows = [{"path": path, "size": source.size, "md5": source.md5} for path, source in listed.files.items()]
         sys.stdout.write(json.dumps(rows, ensure_ascii=False) + "\n")
         return
     table = Table("path", "size", "MD5", title=slug, box=None, pad_edge=False)
-    for path, source in ordered:
+    for path, source in listed.files.items():
         table.add_row(cell(path), decimal(source.size), source.md5 or "")
-    table.caption = f"{len(ordered)} files, {decimal(sum(source.size for source in listed.values()))}"
+    size = decimal(sum(source.size for source in listed.files.values()))
+    table.caption = f"{len(listed.files)} files, {size}, {'as published' if listed.published else 'as in the storage'}"
     console().print(table)
+    for path, problem in listed.problems.items():
+        console(stderr=True).print(shown(f"{path!r} cannot be kept: {problem}"), soft_wrap=True)
 
 
 @takes_settings("directory")

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -76,11 +76,6 @@ class Manifest(Mapping[str, Entry]):
         return cls(entries)
 
 
-def from_checksums_json(data: bytes) -> dict[str, str]:
-    """Path -> MD5 of a document in the seed's format. Raises StorageError when it is not one."""
-    return {path: _typed(md5, str, path) for path, md5 in _typed(_load(data), dict, "checksums").items()}
-
-
 @dataclass(frozen=True)
 class Diff:
     """What became of the files of one manifest in another; each a sorted tuple of paths."""
@@ -123,7 +118,9 @@ class PublishedManifest:
     """`manifest-FENCE.json`: the whole of a dataset as one attempt left it.
 
     `modified` are the files whose bytes are staged under the attempt's folder until they are promoted. `deleted` are
-    paths that still have an object in the storage but are not the dataset's any more.
+    paths that may have an object in the storage but are not the dataset's: files that workflows deleted, and all that
+    uncommitted attempts may have left. `unread` are the dataset's files that a run neither fetched nor knows the MD5
+    of, with their sizes in bytes.
     """
 
     fence: int
@@ -131,6 +128,7 @@ class PublishedManifest:
     files: Manifest
     modified: tuple[str, ...] = ()
     deleted: tuple[str, ...] = ()
+    unread: Mapping[str, int] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
         return _dump(
@@ -141,6 +139,7 @@ class PublishedManifest:
                 "files": self.files.to_wire(),
                 "modified": sorted(self.modified),
                 "deleted": sorted(self.deleted),
+                "unread": dict(self.unread),
             }
         )
 
@@ -154,6 +153,7 @@ class PublishedManifest:
             files=Manifest.from_wire(body.get("files")),
             modified=_paths(body, "modified"),
             deleted=_paths(body, "deleted"),
+            unread={path: _typed(size, int, path) for path, size in _typed(body.get("unread"), dict, "unread").items()},
         )
 
     @property

@@ -1,10 +1,13 @@
 """Crunch's own files of a dataset: what `.crunch/` has in the storage beside the manifests that commit.
 
-Of `.snakemake/` only `metadata` and `log` travel, kept under `.crunch/snakemake/`.
+Of `.snakemake/` only `metadata` and `log` travel, kept under `.crunch/snakemake/FENCE/`: what Snakemake noted of an
+attempt that was not committed says nothing of the files that the next one starts from.
 """
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Iterable, Mapping
 
 from crunch_tasks.contract import (
@@ -15,7 +18,6 @@ from crunch_tasks.contract import (
     PROJECT_JSON,
     SETUP_MANIFEST,
     UPLOAD_MANIFEST,
-    WORKFLOW_FILE,
     attempt_folder,
 )
 from crunch_tasks.files import storage as storages
@@ -31,24 +33,26 @@ from crunch_tasks.files.tree import Walk
 from crunch_tasks.files.workspace import Workspace
 
 SNAKEMAKE_COPY = f"{CRUNCH_FOLDER}/snakemake"
-FOLDERS = {
-    LOGS: LOGS,
-    f"{SNAKEMAKE_FOLDER}/metadata": f"{SNAKEMAKE_COPY}/metadata",
-    f"{SNAKEMAKE_FOLDER}/log": f"{SNAKEMAKE_COPY}/log",
-}
-"""Folders of the workspace that travel, and where they are in the storage."""
+_RECORDS = re.compile(rf"{re.escape(SNAKEMAKE_COPY)}/(\d+)/.+", re.DOTALL)
 
 
-def documents(workspace: Workspace, final: Manifest, deleted: Iterable[str]) -> dict[str, bytes]:
+def _folders(fence: int) -> dict[str, str]:
+    """Folders of the workspace that travel, and where the attempt with this fence has them in the storage."""
+    records = {f"{SNAKEMAKE_FOLDER}/{name}": f"{SNAKEMAKE_COPY}/{fence}/{name}" for name in ("metadata", "log")}
+    return {LOGS: LOGS, **records}
+
+
+def documents(workspace: Workspace, final: Manifest, deleted: Iterable[str], workflow_file: str) -> dict[str, bytes]:
     """The single files of `.crunch/` that the storage gets; those of Upload are written to the workspace here.
 
-    What Setup wrote is taken from its trusted copies.
+    What Setup wrote is taken from its trusted copies; of workflows only `workflow_file`, as the workspace may have that
+    of an earlier run too.
     """
     of_upload = {UPLOAD_MANIFEST: final.checksums_json(), DELETED: deleted_txt(deleted)}
     for path, data in of_upload.items():
         workspace.write(path, data)
     found = dict(of_upload)
-    for path in (SETUP_MANIFEST, DATASET_JSON, PROJECT_JSON, *WORKFLOW_FILE.values()):
+    for path in (SETUP_MANIFEST, DATASET_JSON, PROJECT_JSON, workflow_file):
         kept = workspace.read(path)
         if kept is not None:
             found[path] = kept
@@ -59,13 +63,14 @@ def send_folders(
     storage: Storage,
     base: str,
     workspace: Workspace,
+    fence: int,
     listing: Mapping[str, ObjectInfo],
     *,
     may_write: MayWrite,
     check: Check,
 ) -> None:
     """Send the logs, and of `.snakemake/` what another machine can go on from; only what changed."""
-    for folder, target in FOLDERS.items():
+    for folder, target in _folders(fence).items():
         _send_folder(storage, base, workspace, folder, target, listing, may_write, check)
 
 
@@ -83,19 +88,32 @@ def save_logs(
     _send_folder(storage, safe_prefix(prefix), workspace, LOGS, target, {}, may_write, check)
 
 
-def fetch_snakemake(storage: Storage, prefix: str, workspace: Workspace, *, check: Check = lambda: None) -> None:
-    """Bring Snakemake's records of finished rules here, if an earlier run published some and none are here."""
-    if (workspace.root / SNAKEMAKE_FOLDER / "metadata").exists():
-        return
-    base = f"{safe_prefix(prefix)}{SNAKEMAKE_COPY}/"
-    keys = [info.key for info in storage.list_objects(base)]
+def fetch_snakemake(
+    storage: Storage, prefix: str, fence: int, workspace: Workspace, *, check: Check = lambda: None
+) -> None:
+    """Bring here what Snakemake noted of finished rules in the run that was committed with this fence.
 
-    def fetch(key: str, check: Check) -> None:
+    It replaces what is noted here of the same files: they were brought back to what was committed.
+    """
+    base = f"{safe_prefix(prefix)}{SNAKEMAKE_COPY}/{fence}/"
+
+    def fetch(info: ObjectInfo, check: Check) -> None:
         check()
-        path = f"{SNAKEMAKE_FOLDER}/{safe_path(key, base)}"
-        tree.write_file(workspace.root, path, storages.read(storage, key))
+        path = f"{SNAKEMAKE_FOLDER}/{safe_path(info.key, base)}"
+        here = tree.read_file(workspace.root, path)
+        if here is not None and info.md5 == hashlib.md5(here, usedforsecurity=False).hexdigest():
+            return
+        data = storages.read(storage, info.key)
+        check()
+        tree.write_file(workspace.root, path, data)
 
-    in_parallel(fetch, keys, storage.parallel, check)
+    in_parallel(fetch, list(storage.list_objects(base)), storage.parallel, check)
+
+
+def snakemake_before(storage: Storage, base: str, fence: int) -> list[str]:
+    """The paths of Snakemake's records of attempts with a smaller fence: nobody needs them after this one's commit."""
+    paths = (info.key.removeprefix(base) for info in storage.list_objects(f"{base}{SNAKEMAKE_COPY}/"))
+    return [path for path in paths if (found := _RECORDS.fullmatch(path)) and int(found[1]) < fence]
 
 
 def _send_folder(

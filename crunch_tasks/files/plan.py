@@ -17,6 +17,12 @@ from crunch_tasks.files.paths import is_internal
 SHOWN = 10
 """How many names an error message lists."""
 
+TAKE_FILES = (
+    'reset the dataset on the server with "Reset, taking the files as they are" '
+    '(POST api/datasets/SLUG/reset/ with {"take_files": true})'
+)
+"""What a person can do when the storage is right and the last commit is not."""
+
 ATTEMPTS = f"{CRUNCH_FOLDER}/attempts"
 """The folder of all attempts below a prefix."""
 
@@ -58,9 +64,9 @@ class Source:
 class Inputs:
     """What a run starts from.
 
-    `files`: path -> Source. `deleted`: paths with an object that is not the dataset's any more, to be carried on in
-    the next commit. `ignored`: paths that uncommitted attempts left behind. `unpromoted`: modified files of the last
-    commit whose bytes are still staged.
+    `files`: path -> Source. Of the objects that are there and no input, `deleted` are those that the last commit says
+    are not the dataset's any more, to be carried on in the next one, and `ignored` those that later, uncommitted
+    attempts left behind. `unpromoted`: modified files of the last commit whose bytes are still staged.
     """
 
     files: Mapping[str, Source]
@@ -74,9 +80,14 @@ def staged_path(fence: int, path: str) -> str:
     return f"{attempt_folder(fence)}/files/{path}"
 
 
-def is_staged_until(path: str, fence: int) -> bool:
-    """Whether this is what an attempt with this fence or an earlier one staged."""
-    found = _STAGED.fullmatch(path)
+def is_staged(path: str) -> bool:
+    """Whether this is where an attempt keeps a modified file until it is promoted."""
+    return _STAGED.fullmatch(path) is not None
+
+
+def is_settled(path: str, fence: int) -> bool:
+    """Whether this is a plan or a staged file that nobody needs once the attempt with this fence is promoted."""
+    found = _STAGED.fullmatch(path) or _PLAN.fullmatch(path)
     return found is not None and int(found[1]) <= fence
 
 
@@ -94,24 +105,26 @@ def resolve_inputs(
 ) -> Inputs:
     """What a run starts from; `listing` maps each path below the prefix, internal ones included, to its object.
 
-    With a commit, its manifest says what the files are:
+    `plans` are those of the attempts after the last commit: what earlier ones left is in its manifest. With a commit,
+    that manifest says what the files are:
 
     | the path is                              | then                                               |
     |------------------------------------------|----------------------------------------------------|
     | in the manifest, modified, still staged  | input, read from the staged object                 |
     | in the manifest, otherwise               | input, read from its own name; ObjectMissing if not there |
-    | deleted by the commit or an earlier one  | no input; stays deleted                            |
-    | named as new by any attempt's plan       | no input: an attempt that was not committed left it |
+    | deleted, says the manifest               | no input, also when a person put a file back there |
+    | named as new by one of the plans         | no input: an attempt that was not committed left it |
     | anything else                            | input: a person added it                           |
 
     Without one:
 
     | the path is                              | then                                               |
     |------------------------------------------|----------------------------------------------------|
-    | named as new by an attempt's plan, and not in the earliest plan's setup manifest | no input: left behind |
-    | in that setup manifest and untouched since (size, time) | input with that manifest's MD5      |
+    | named as new by one of the plans         | no input: an attempt that was not committed left it |
+    | in a plan's setup manifest and untouched since (size, time) | input with the MD5 from there   |
     | anything else                            | input                                              |
 
+    No attempt names an input as new, so an input stays one whatever attempts did.
     Raises ObjectMissing and StorageError when the storage does not hold what the commit says.
     """
     plans = sorted(plans, key=lambda plan: plan.fence)
@@ -119,8 +132,8 @@ def resolve_inputs(
     own = {path: info for path, info in listing.items() if not is_internal(path)}
     if committed is not None:
         return _resolve_committed(listing, own, committed, new)
-    setup: Mapping[str, Entry] = plans[0].setup if plans else {}
-    files = {path: _source(info, setup.get(path)) for path, info in own.items() if path not in new or path in setup}
+    setup = {path: entry for plan in plans for path, entry in plan.setup.items()}
+    files = {path: _source(info, setup.get(path)) for path, info in own.items() if path not in new}
     return Inputs(files=files, ignored=tuple(sorted(own.keys() - files.keys())))
 
 
@@ -128,21 +141,23 @@ def _resolve_committed(
     listing: Mapping[str, ObjectInfo], own: Mapping[str, ObjectInfo], committed: PublishedManifest, new: set[str]
 ) -> Inputs:
     staged = {path: info for path in committed.modified if (info := listing.get(staged_path(committed.fence, path)))}
-    missing = [path for path in committed.files if path not in staged and path not in own]
+    sizes = {**{path: entry.size for path, entry in committed.files.items()}, **committed.unread}
+    missing = [path for path in sizes if path not in staged and path not in own]
     if missing:
         raise ObjectMissing(
             f"The last commit (fence {committed.fence}) names {len(missing)} files that are not in the storage: "
-            f"{_shown(missing)}. Put them back, or reset the dataset's published manifest on the server."
+            f"{shown(missing)}. Put them back, or {TAKE_FILES}."
         )
     files = {}
-    for path, entry in committed.files.items():
+    for path, size in sizes.items():
         info = staged.get(path) or own[path]
-        if info.size != entry.size:
+        if info.size != size:
             raise StorageError(
                 f"{info.key!r} has {info.size} bytes, but the last commit (fence {committed.fence}) says "
-                f"{entry.size}: something else wrote it. Put the published file back."
+                f"{size}: something else wrote it. Put the published file back, or {TAKE_FILES}."
             )
-        files[path] = Source(info.key, entry.size, entry.md5, entry.mtime_ns, info.tag)
+        entry = committed.files.get(path)
+        files[path] = Source(info.key, size, entry.md5, entry.mtime_ns, info.tag) if entry else _source(info, None)
     deleted = frozenset(path for path in committed.deleted if path in own and path not in files)
     for path in own.keys() - files.keys() - deleted - new:
         files[path] = _source(own[path], None)
@@ -183,6 +198,50 @@ def what_to_fetch(local: Mapping[str, LocalFile], sources: Mapping[str, Source])
         return here is not None and here.size == source.size and source.md5 is not None and here.md5 == source.md5
 
     return sorted(path for path, source in sources.items() if not is_right(path, source))
+
+
+def stored_entries(setup: Manifest, inputs: Inputs, *, fetched: bool) -> Manifest:
+    """What is known of the inputs' bytes in the storage; `setup` is what the workspace held when Setup ended.
+
+    What was fetched is what the storage has. Otherwise only the storage or an earlier manifest can tell.
+    """
+    if fetched:
+        return Manifest({path: setup[path] for path in inputs.files if path in setup})
+    return Manifest({path: entry for path, source in inputs.files.items() if (entry := entry_of(source))})
+
+
+def entry_of(source: Source) -> Entry | None:
+    """A source as a manifest's entry, if enough is known of it."""
+    if source.md5 is None or source.mtime_ns is None:
+        return None
+    return Entry(source.md5, source.size, source.mtime_ns)
+
+
+def changes(setup: Manifest, final: Manifest, inputs: Inputs, stored: Manifest) -> Diff:
+    """What a run did to the dataset; `stored` is what `stored_entries` says.
+
+    | an input | in `final`                | its bytes                     | then      |
+    |----------|---------------------------|-------------------------------|-----------|
+    | no       | yes                       |                               | added     |
+    | yes      | yes                       | known to be the stored ones   | unchanged |
+    | yes      | yes                       | others, or nobody knows       | modified  |
+    | yes      | no, but it was in `setup` |                               | deleted   |
+    | yes      | no, it never was here     |                               | in none: it stays what it is |
+
+    So nothing is ever sent to an input's own name before the commit.
+    """
+
+    def is_stored(path: str) -> bool:
+        there, here = stored.get(path), final[path]
+        return there is not None and (there.md5, there.size) == (here.md5, here.size)
+
+    unchanged = {path for path in final if path in inputs.files and is_stored(path)}
+    return Diff(
+        added=tuple(path for path in final if path not in inputs.files),
+        modified=tuple(path for path in final if path in inputs.files and path not in unchanged),
+        deleted=tuple(path for path in setup if path in inputs.files and path not in final),
+        unchanged=tuple(sorted(unchanged)),
+    )
 
 
 @dataclass(frozen=True)
@@ -229,6 +288,7 @@ def what_to_send(change: Diff, final: Manifest, listing: Mapping[str, ObjectInfo
     return Sends(send=send, copy=copy, present=tuple(present))
 
 
-def _shown(paths: list[str]) -> str:
+def shown(paths: list[str]) -> str:
+    """The first of these paths for a message, and how many more there are."""
     more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
     return ", ".join(repr(path) for path in paths[:SHOWN]) + more

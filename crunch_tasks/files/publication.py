@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from crunch_tasks.contract import published_manifest
 from crunch_tasks.errors import ObjectMissing, StorageError, TransferError
 from crunch_tasks.files import own_files
-from crunch_tasks.files import storage as storages
-from crunch_tasks.files.manifest import AttemptPlan, Manifest, PublishedManifest, diff
+from crunch_tasks.files.manifest import AttemptPlan, Diff, Entry, Manifest, PublishedManifest
 from crunch_tasks.files.parallel import Check, in_parallel
 from crunch_tasks.files.paths import refuse_bad_names, safe_prefix
 from crunch_tasks.files.plan import (
@@ -26,13 +24,17 @@ from crunch_tasks.files.plan import (
     Inputs,
     ObjectInfo,
     Source,
-    is_staged_until,
+    changes,
+    entry_of,
+    is_settled,
     plan_fences,
     plan_path,
-    resolve_inputs,
+    shown,
     staged_path,
+    stored_entries,
     what_to_send,
 )
+from crunch_tasks.files.reading import listing_of, read_committed, read_plans, resolve
 from crunch_tasks.files.storage import Storage
 from crunch_tasks.files.transfer import MayWrite, Progress, upload
 from crunch_tasks.files.tree import Walk
@@ -49,12 +51,6 @@ class Published:
     present: int
 
 
-def listing_of(storage: Storage, prefix: str) -> dict[str, ObjectInfo]:
-    """Every object of a dataset by its path below the prefix, internal ones included."""
-    prefix = safe_prefix(prefix)
-    return {info.key.removeprefix(prefix): info for info in storage.list_objects(prefix)}
-
-
 def inputs(
     storage: Storage,
     prefix: str,
@@ -68,49 +64,11 @@ def inputs(
     `manifest_sha256` and `manifest_fence` are those of the last commit, "" when there was none. Raises NamesRefused
     for names that cannot be kept, ObjectMissing or StorageError when the storage does not hold what was committed.
     """
-    found = _resolve(storage, prefix, manifest_sha256, manifest_fence)
+    found = resolve(storage, prefix, manifest_sha256, manifest_fence)
     if found.unpromoted:
         promote(storage, prefix, manifest_fence, manifest_sha256, check=check)
-        found = _resolve(storage, prefix, manifest_sha256, manifest_fence)
+        found = resolve(storage, prefix, manifest_sha256, manifest_fence)
     return found
-
-
-def list_files(storage: Storage, dataset: Mapping[str, Any]) -> Mapping[str, Source]:
-    """A dataset's files by path, as the last commit says or, without one, as they lie there; changes nothing.
-
-    `dataset` is its body on the wire.
-    """
-    sha256, fence = str(dataset.get("manifest_sha256") or ""), int(dataset.get("manifest_fence") or 0)
-    return _resolve(storage, str(dataset["base_file_path"]), sha256, fence).files
-
-
-def _resolve(storage: Storage, prefix: str, sha256: str, fence: int) -> Inputs:
-    listing = listing_of(storage, prefix)
-    committed = read_committed(storage, prefix, sha256, fence) if sha256 else None
-    # A dataset that a client without manifests completed has a fence and no manifest: earlier attempts are history.
-    fences = [found for found in plan_fences(listing) if committed is not None or found > fence]
-    plans = [_read_plan(storage, prefix, found) for found in fences]
-    resolved = resolve_inputs(listing, committed, [plan for plan in plans if plan is not None])
-    refuse_bad_names(resolved.files, folds=False)
-    return resolved
-
-
-def read_committed(storage: Storage, prefix: str, sha256: str, fence: int) -> PublishedManifest:
-    """The manifest of the last commit. Raises ObjectMissing or StorageError when it is not what was committed."""
-    key = safe_prefix(prefix) + published_manifest(fence)
-    data = storages.read(storage, key)
-    found = hashlib.sha256(data).hexdigest()
-    if found != sha256:
-        raise StorageError(f"{key!r} is not what was committed: its SHA-256 is {found}, the server says {sha256}")
-    return PublishedManifest.from_bytes(data)
-
-
-def _read_plan(storage: Storage, prefix: str, fence: int) -> AttemptPlan | None:
-    try:
-        return AttemptPlan.from_bytes(storages.read(storage, safe_prefix(prefix) + plan_path(fence)))
-    except ObjectMissing:
-        # Removed between the listing and here, by whoever committed that attempt.
-        return None
 
 
 def publish(
@@ -122,40 +80,47 @@ def publish(
     dataset_id: int,
     setup: Manifest,
     final: Manifest,
+    inputs: Inputs,
     walk: Walk,
-    deleted_before: Iterable[str] = (),
+    workflow_file: str,
+    fetched: bool = True,
     may_write: MayWrite = lambda _: None,
     check: Check = lambda: None,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> Published:
     """Bring a run's results to the storage, up to but without the commit.
 
-    `setup` and `final` are the manifests before and after the workflow, `walk` the walk that `final` was made of,
-    `deleted_before` the `Inputs.deleted` that the run started from. Sends only what the storage does not hold right;
-    may be called again after any failure. The commit is the server accepting `Published.sha256`.
+    `setup` and `final` are the manifests of the workspace when Setup ended and now, `walk` the walk that `final` was
+    made of, `workflow_file` where in `.crunch/` the workflow is. `inputs` is what the run started from; `fetched` says
+    that Setup brought them here. Inputs that were never here stay the dataset's files: they go into the manifest, those
+    of unknown MD5 as `unread`.
+
+    Sends only what the storage does not hold right; may be called again after any failure. The commit is the server
+    accepting `Published.sha256`. Raises StorageError when an input that the manifest would name is not in the storage
+    as it was any more, and NamesRefused when results and inputs cannot be in one dataset.
     """
     base = safe_prefix(prefix)
-    change = diff(setup, final)
+    stored = stored_entries(setup, inputs, fetched=fetched)
+    change = changes(setup, final, inputs, stored)
+    elsewhere = {path: source for path, source in inputs.files.items() if path not in setup and path not in final}
+    whole = Manifest({**final, **{path: entry for path, source in elsewhere.items() if (entry := entry_of(source))}})
+    unread = {path: source.size for path, source in elsewhere.items() if path not in whole}
+    refuse_bad_names([*whole, *unread], folds=False)
+    relied_on = {path: inputs.files[path] for path in (*change.unchanged, *elsewhere)}
     listing = {
         info.key.removeprefix(base): info for info in workspace.known.fill_in(listing_of(storage, prefix).values())
     }
+    _refuse_changed(storage, listing, base, relied_on, whole, check)
 
     def write(path: str, data: bytes) -> None:
         check()
         may_write(storage.timeout_s)
         storage.write(base + path, data)
 
-    if change.added or change.modified:
-        earlier = _read_plan(storage, prefix, fence) if plan_path(fence) in listing else None
-        plan = AttemptPlan(
-            fence,
-            dataset_id,
-            setup,
-            new=tuple(sorted({*change.added, *(earlier.new if earlier else ())})),
-            modified=tuple(sorted({*change.modified, *(earlier.modified if earlier else ())})),
-        )
-        if plan != earlier:
-            write(plan_path(fence), plan.to_bytes())
+    plans = read_plans(storage, prefix, plan_fences(listing))
+    plan = _plan(fence, dataset_id, stored, change, plans.get(fence))
+    if (change.added or change.modified) and plan != plans.get(fence):
+        write(plan_path(fence), plan.to_bytes())
     sends = what_to_send(change, final, listing, fence)
 
     def copy(target: str, check: Check) -> None:
@@ -168,21 +133,70 @@ def publish(
     in_parallel(copy, sends.copy, storage.parallel, check)
     targets = {path: base + target for path, target in sends.send.items()}
     report = upload(storage, targets, workspace, walk, final, may_write=may_write, check=check, progress=progress)
-    for path, data in own_files.documents(workspace, final, change.deleted).items():
+    own = own_files.documents(workspace, final, setup.keys() - final.keys(), workflow_file)
+    for path, data in own.items():
         write(path, data)
-    own_files.send_folders(storage, base, workspace, listing, may_write=may_write, check=check)
-    gone = {path for path in (*deleted_before, *change.deleted) if path not in final}
-    manifest = PublishedManifest(fence, dataset_id, final, change.modified, tuple(sorted(gone)))
+    own_files.send_folders(storage, base, workspace, fence, listing, may_write=may_write, check=check)
+    if targets:
+        # Sending may have taken hours.
+        _refuse_changed(storage, listing_of(storage, prefix), base, relied_on, whole, check)
+    left = {path for found in plans.values() for path in found.new} - inputs.files.keys()
+    gone = {*inputs.deleted, *change.deleted, *left} - whole.keys()
+    manifest = PublishedManifest(fence, dataset_id, whole, change.modified, tuple(sorted(gone)), unread)
     write(published_manifest(fence), manifest.to_bytes())
     storage.flush()
     return Published(manifest.sha256, report.moved, report.bytes, len(sends.present) + len(sends.copy))
+
+
+def _plan(fence: int, dataset_id: int, stored: Manifest, change: Diff, earlier: AttemptPlan | None) -> AttemptPlan:
+    """The plan for a change, with what this attempt planned before: that may have been sent."""
+    return AttemptPlan(
+        fence,
+        dataset_id,
+        stored,
+        new=tuple(sorted({*change.added, *(earlier.new if earlier else ())})),
+        modified=tuple(sorted({*change.modified, *(earlier.modified if earlier else ())})),
+    )
+
+
+def _refuse_changed(
+    storage: Storage,
+    listing: Mapping[str, ObjectInfo],
+    base: str,
+    sources: Mapping[str, Source],
+    entries: Mapping[str, Entry],
+    check: Check,
+) -> None:
+    """Raises StorageError, naming them, for sources that are not in the storage any more as they were.
+
+    `entries` tells their MD5, where it is known. An object of another version is read: its bytes may be the same.
+    """
+    changed, doubtful = [], []
+    for path, source in sources.items():
+        there = listing.get(source.key.removeprefix(base))
+        if there is None or there.size != source.size:
+            changed.append(path)
+        elif path in entries and there.tag != source.tag and there.md5 != entries[path].md5:
+            doubtful.append(path)
+
+    def is_other(path: str, check: Check) -> bool:
+        check()
+        return _md5(storage, sources[path].key, check) != entries[path].md5
+
+    others = in_parallel(is_other, doubtful, storage.parallel, check)
+    changed += [path for path, other in zip(doubtful, others, strict=True) if other]
+    if changed:
+        raise StorageError(
+            f"{len(changed)} of the dataset's files were changed or removed in the storage during the run: "
+            f"{shown(sorted(changed))}. Nothing was published; run it again."
+        )
 
 
 def promote(storage: Storage, prefix: str, fence: int, manifest_sha256: str, *, check: Check = lambda: None) -> int:
     """Give the modified files of a committed attempt their own names; returns how many still had to be.
 
     May be called by anyone, any number of times. Staged bytes go only when those under the name are verified; with
-    them goes what earlier attempts staged, as nobody can need it any more.
+    them go the plans and what earlier attempts staged, as nobody can need them any more.
     """
     base = safe_prefix(prefix)
     manifest = read_committed(storage, prefix, manifest_sha256, fence)
@@ -198,7 +212,8 @@ def promote(storage: Storage, prefix: str, fence: int, manifest_sha256: str, *, 
 
     in_parallel(move, staged, storage.parallel, check)
     storage.flush()
-    done = [path for path in attempts if is_staged_until(path, fence) or path == plan_path(fence)]
+    done = [path for path in attempts if is_settled(path, fence)]
+    done += own_files.snakemake_before(storage, base, fence)
     in_parallel(lambda path, _: storage.delete(base + path), done, storage.parallel, check)
     return len(staged)
 
@@ -211,9 +226,15 @@ def _verify_copy(storage: Storage, key: str, expected: ObjectInfo) -> None:
     is_same = there.etag is not None and there.etag == expected.etag
     md5 = expected.md5 if is_same else there.md5
     if md5 != expected.md5:
-        digest = hashlib.md5(usedforsecurity=False)
-        for block in storage.iter_bytes(key):
-            digest.update(block)
-        md5 = digest.hexdigest()
+        md5 = _md5(storage, key)
     if (there.size, md5) != (expected.size, expected.md5):
         raise TransferError(f"{key!r} was copied wrong: its MD5 is {md5}, expected {expected.md5}")
+
+
+def _md5(storage: Storage, key: str, check: Check = lambda: None) -> str:
+    """The MD5 of an object's bytes, by reading them."""
+    digest = hashlib.md5(usedforsecurity=False)
+    for block in storage.iter_bytes(key):
+        check()
+        digest.update(block)
+    return digest.hexdigest()

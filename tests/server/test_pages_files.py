@@ -12,8 +12,8 @@ from django.contrib.auth.models import User
 from django.test import AsyncClient, Client
 
 from crunch_tasks.contract import published_manifest
-from crunch_tasks.files.manifest import Entry, Manifest, PublishedManifest
-from crunch_tasks.files.plan import staged_path
+from crunch_tasks.files.manifest import AttemptPlan, Entry, Manifest, PublishedManifest
+from crunch_tasks.files.plan import plan_path, staged_path
 from server.models import Dataset, Project
 from server.pages import files
 
@@ -101,6 +101,29 @@ def test_files_as_published(browser: Client, dataset: Dataset, folder: Path) -> 
     assert browser.get(address(dataset, "kept")).getvalue() == b"kept"
     assert browser.get(address(dataset, "leftover")).status_code == 404
     assert browser.get(address(dataset, staged_path(4, "changed"))).status_code == 404
+
+
+def test_what_a_lost_run_left_is_not_there(browser: Client, dataset: Dataset, folder: Path) -> None:
+    (folder / "raw").write_bytes(b"raw")
+    (folder / "leftover").write_bytes(b"of a run that was lost")
+    (folder / ".crunch-part-1").write_bytes(b"half of a")
+    plan = folder / plan_path(1)
+    plan.parent.mkdir(parents=True)
+    plan.write_bytes(AttemptPlan(1, dataset.pk, Manifest({}), new=("leftover",)).to_bytes())
+    text = page(browser, dataset)
+    assert ">raw<" in text and "leftover" not in text
+    for path in ("leftover", ".crunch-part-1"):
+        assert browser.get(address(dataset, path)).status_code == 404
+    # A person told the server that the files are right as they are.
+    Dataset.objects.update(manifest_fence=1)
+    assert "leftover" in page(browser, dataset)
+
+
+def test_a_name_that_cannot_be_kept_is_listed_and_not_linked(browser: Client, dataset: Dataset, folder: Path) -> None:
+    (folder / "new\nline").write_bytes(b"x")
+    text = page(browser, dataset)
+    assert "control character" in text
+    assert browser.get(address(dataset, "new%0Aline")).status_code == 404
 
 
 def test_a_manifest_that_was_not_committed_is_not_believed(browser: Client, dataset: Dataset, folder: Path) -> None:

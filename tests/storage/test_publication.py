@@ -11,14 +11,22 @@ from typing import Any
 
 import pytest
 
-from crunch_tasks.contract import DATASET_JSON, SETUP_MANIFEST, WORKFLOW_LOG, published_manifest
-from crunch_tasks.errors import LeaseLost, ObjectMissing, StorageError, TransferError, WorkspaceError
+from crunch_tasks.contract import (
+    DATASET_JSON,
+    SETUP_MANIFEST,
+    WORKFLOW_FILE,
+    WORKFLOW_LOG,
+    WorkflowType,
+    published_manifest,
+)
+from crunch_tasks.errors import LeaseLost, NamesRefused, ObjectMissing, StorageError, TransferError, WorkspaceError
 from crunch_tasks.files import own_files, publication, transfer
 from crunch_tasks.files.checksums import compute_manifest
 from crunch_tasks.files.manifest import Manifest, diff
 from crunch_tasks.files.paths import is_internal
 from crunch_tasks.files.plan import Inputs, plan_path, staged_path
 from crunch_tasks.files.publication import Published
+from crunch_tasks.files.reading import find_file, list_files
 from crunch_tasks.files.storage import Storage, read
 from crunch_tasks.files.tree import Walk
 from crunch_tasks.files.workspace import Workspace
@@ -82,8 +90,9 @@ class Site:
     def dataset(self) -> dict[str, bytes]:
         """Every file of the dataset as a reader sees it now, changing nothing."""
         body = {"base_file_path": PREFIX, "manifest_sha256": self.sha256, "manifest_fence": self.committed}
-        listed = publication.list_files(self.storage, body)
-        return {path: read(self.storage, source.key) for path, source in listed.items()}
+        listed = list_files(self.storage, body)
+        assert listed.published == bool(self.sha256)
+        return {path: read(self.storage, source.key) for path, source in listed.files.items()}
 
     def promote(self) -> int:
         return publication.promote(self.storage, PREFIX, self.committed, self.sha256)
@@ -98,6 +107,7 @@ class Client:
     setup: Manifest = field(default_factory=lambda: Manifest({}))
     inputs: Inputs = field(default_factory=lambda: Inputs({}))
     hooks: dict[str, Any] = field(default_factory=dict)
+    fetched: bool = True
 
     def __post_init__(self) -> None:
         self.workspace = Workspace(self.directory, "p:d1")
@@ -109,8 +119,9 @@ class Client:
 
     def set_up(self) -> None:
         self.inputs = self.site.inputs()
-        self.workspace.remove_leftovers(self.inputs.files.keys())
-        transfer.download(self.site.storage, self.inputs.files, self.workspace)
+        if self.fetched:
+            self.workspace.remove_leftovers(self.inputs.files.keys())
+            transfer.download(self.site.storage, self.inputs.files, self.workspace)
         self.setup = self.manifest()[1]
         self.workspace.write(DATASET_JSON, b'{"id": 7}')
         self.workspace.write(SETUP_MANIFEST, self.setup.checksums_json())
@@ -130,7 +141,9 @@ class Client:
             setup=self.setup,
             final=final,
             walk=walk,
-            deleted_before=self.inputs.deleted,
+            inputs=self.inputs,
+            workflow_file=WORKFLOW_FILE[WorkflowType.SCRIPT],
+            fetched=self.fetched,
             **self.hooks,
         )
 
@@ -310,7 +323,7 @@ def test_what_a_stale_writer_left_is_never_taken_for_the_result(directories: Ite
     third.claim()
     third.set_up()
     assert set(third.setup) == set(RESULT)
-    assert third.inputs.ignored == ("stale",)
+    assert "stale" in third.inputs.deleted
 
 
 def test_an_unchanged_second_run_moves_no_data(storage: Storage, directories: Iterator[Path]) -> None:
@@ -354,8 +367,8 @@ def test_people_may_add_files_before_and_after_a_commit(directories: Iterator[Pa
     assert site.dataset() == {**ORIGINAL, "added": b"by a person"}
     Client(site, next(directories)).run()
     storage.write(f"{PREFIX}/added later", b"by a person")
-    assert site.dataset()["added later"] == b"by a person"
-    assert "unwanted" not in site.dataset()
+    assert site.dataset().keys() == RESULT.keys() | {"added"}
+    assert set(site.inputs().files) == RESULT.keys() | {"added", "added later"}
 
 
 def test_a_deleted_file_stays_deleted_through_later_commits(directories: Iterator[Path]) -> None:
@@ -461,8 +474,8 @@ def test_logs_and_snakemakes_memory_travel_and_nothing_else_internal(directories
         ".crunch/deleted.txt",
         ".crunch/dataset.json",
         ".crunch/logs/workflow.log",
-        ".crunch/snakemake/metadata/abc=",
-        ".crunch/snakemake/log/run.log",
+        ".crunch/snakemake/1/metadata/abc=",
+        ".crunch/snakemake/1/log/run.log",
         ".crunch/manifest-1.json",
     }
     assert site.dataset() == ORIGINAL
@@ -522,8 +535,266 @@ def test_a_file_that_changes_during_upload_fails_it_and_commits_nothing(director
             dataset_id=7,
             setup=client.setup,
             final=final,
+            inputs=client.inputs,
+            workflow_file=WORKFLOW_FILE[WorkflowType.SCRIPT],
             walk=walk,
         )
     assert diff(client.setup, final).added == ("growing",)
     assert f"{PREFIX}/{published_manifest(1)}" not in site.storage.objects
     assert site.dataset() == ORIGINAL
+
+
+# --- Snakemake's records ---------------------------------------------------------------------------------------------
+
+
+def test_snakemakes_records_are_those_of_the_committed_attempt(directories: Iterator[Path]) -> None:
+    def version(text: bytes) -> Callable[[Path], None]:
+        def work(root: Path) -> None:
+            for path in (".snakemake/metadata/b3V0", "out"):
+                (root / path).parent.mkdir(parents=True, exist_ok=True)
+                (root / path).write_bytes(text)
+
+        return work
+
+    def records(client: Client) -> bytes:
+        own_files.fetch_snakemake(site.storage, PREFIX, site.committed, client.workspace)
+        return (client.workspace.root / ".snakemake/metadata/b3V0").read_bytes()
+
+    site = Site(filled(MemoryStorage()))
+    Client(site, next(directories)).run(version(b"v1"))
+    lost = Client(site, next(directories))
+    lost.claim()
+    lost.set_up()
+    version(b"v2")(lost.workspace.root)
+    lost.upload()
+    # From an empty folder, and where the lost attempt was: its output is the committed one again.
+    for client in (Client(site, next(directories)), lost):
+        client.claim()
+        client.set_up()
+        assert (client.workspace.root / "out").read_bytes() == b"v1"
+        assert records(client) == b"v1"
+    third = Client(site, next(directories))
+    third.run(version(b"v3"))
+    assert records(lost) == b"v3"
+    assert [key for key in site.storage.objects if "/.crunch/snakemake/" in key] == [
+        f"{PREFIX}/.crunch/snakemake/{third.fence}/metadata/b3V0"
+    ]
+
+
+def test_only_the_workflow_of_this_run_is_published(directories: Iterator[Path]) -> None:
+    site = Site(filled(MemoryStorage()))
+    client = Client(site, next(directories))
+    client.workspace.write(".crunch/Snakefile", b"of an earlier run, when the project was Snakemake's")
+    client.workspace.write(".crunch/script.sh", b"true")
+    client.run()
+    assert f"{PREFIX}/.crunch/script.sh" in site.storage.objects
+    assert f"{PREFIX}/.crunch/Snakefile" not in site.storage.objects
+
+
+# --- what attempts left, and what the commit says of it --------------------------------------------------------------
+
+
+def making(**files: bytes) -> Callable[[Path], None]:
+    def work(root: Path) -> None:
+        for name, data in files.items():
+            (root / name).write_bytes(data)
+
+    return work
+
+
+def test_what_an_attempt_sent_before_its_workflow_was_edited_is_no_input(directories: Iterator[Path]) -> None:
+    site = Site(filled(MemoryStorage()))
+    client = Client(site, next(directories))
+    client.claim()
+    client.set_up()
+    making(v1=b"1", kept=b"one")(client.workspace.root)
+    client.upload()
+    # The process died before its commit; the same claim goes on, with another workflow.
+    client.set_up()
+    making(v2=b"2")(client.workspace.root)
+    client.commit(client.upload())
+    for _ in range(2):
+        assert set(site.dataset()) == set(site.inputs().files) == {*ORIGINAL, "v2"}
+        assert site.inputs().deleted == {"v1"}
+        site.promote()
+    assert not any("/attempts/" in key for key in site.storage.objects)
+
+
+def test_all_that_lost_attempts_left_is_in_the_manifest_and_their_plans_go(directories: Iterator[Path]) -> None:
+    site = Site(filled(MemoryStorage()))
+    for number in range(3):
+        lost = Client(site, next(directories))
+        lost.claim()
+        lost.set_up()
+        making(**{f"lost_{number}": b"x", "out": b"x"})(lost.workspace.root)
+        lost.upload()
+    Client(site, next(directories)).run(making(out=b"right"))
+    assert site.inputs().deleted == {"lost_0", "lost_1", "lost_2"}
+    assert site.dataset() == {**ORIGINAL, "out": b"right"}
+    assert not any("/attempts/" in key for key in site.storage.objects)
+    # A run that was not fetched changes nothing of that.
+    Client(site, next(directories), fetched=False).run(making(extra=b"more"))
+    assert set(site.inputs().files) == set(site.dataset()) == {*ORIGINAL, "out", "extra"}
+
+
+def test_a_file_put_back_under_a_deleted_name_stays_ignored_and_is_told(directories: Iterator[Path]) -> None:
+    site = Site(filled(MemoryStorage()))
+    Client(site, next(directories)).run(lambda root: (root / "unwanted").unlink())
+    site.storage.write(f"{PREFIX}/unwanted", b"corrected, by a person")
+    assert "unwanted" not in site.inputs().files
+    assert "unwanted" in site.inputs().deleted
+
+
+# --- runs whose files were not fetched -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tells_sums", [True, False])
+def test_what_was_not_fetched_stays_the_datasets_and_its_bytes_live_until_the_commit(
+    directories: Iterator[Path], tells_sums: bool
+) -> None:
+    site = Site(filled(MemoryStorage(tells_sums=tells_sums)))
+    client = Client(site, next(directories), fetched=False)
+    making(**{"kept": ORIGINAL["kept"], "local": b"only here"})(client.workspace.root)
+
+    def work(root: Path) -> None:
+        # It knows nothing of the stored file of this name.
+        making(**{"log.txt": b"anew", "out": b"out"})(root)
+
+    client.claim()
+    client.set_up()
+    work(client.workspace.root)
+    published = client.upload()
+    assert {**stored(site.storage), **ORIGINAL} == stored(site.storage)
+    assert site.dataset() == ORIGINAL
+    assert site.inputs().ignored == ("local", "out")
+    client.commit(published)
+    result = {**ORIGINAL, "log.txt": b"anew", "local": b"only here", "out": b"out"}
+    assert site.dataset() == result
+    site.promote()
+    assert {path: read(site.storage, source.key) for path, source in site.inputs().files.items()} == result
+    assert site.inputs().deleted == frozenset()
+    if tells_sums:
+        assert published.sent == 3
+    # An unread file that is gone is missed as any other.
+    site.storage.delete(f"{PREFIX}/sample#1")
+    with pytest.raises(ObjectMissing, match=r"sample#1.*Reset, taking the files as they are"):
+        site.inputs()
+
+
+def test_a_local_copy_that_a_workflow_deletes_is_deleted_of_the_dataset(directories: Iterator[Path]) -> None:
+    site = Site(filled(MemoryStorage()))
+    client = Client(site, next(directories), fetched=False)
+    making(kept=b"kept", local=b"never stored")(client.workspace.root)
+
+    def work(root: Path) -> None:
+        (root / "kept").unlink()
+        (root / "local").unlink()
+
+    client.run(work)
+    assert set(site.dataset()) == set(ORIGINAL) - {"kept"}
+    assert site.inputs().deleted == {"kept"}
+
+
+def test_results_that_cannot_be_beside_what_was_not_fetched_are_refused(directories: Iterator[Path]) -> None:
+    site = Site(filled(MemoryStorage()))
+    client = Client(site, next(directories), fetched=False)
+    client.claim()
+    client.set_up()
+    making(a=b"x")(client.workspace.root)
+    (client.workspace.root / "kept").mkdir()
+    making(x=b"x")(client.workspace.root / "kept")
+    with pytest.raises(NamesRefused, match="file and a folder"):
+        client.upload()
+    assert stored(site.storage) == ORIGINAL
+
+
+# --- inputs that change while the workflow runs ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("when", ["before the upload", "during it"])
+@pytest.mark.parametrize("what", ["gone", "of another size", "of the same size"])
+def test_an_input_that_changed_in_the_storage_during_the_run_is_not_committed(
+    directories: Iterator[Path], what: str, when: str
+) -> None:
+    storage = FaultyStorage(filled(MemoryStorage(tells_sums=False)))
+    site = Site(storage)
+    client = Client(site, next(directories))
+    client.claim()
+    client.set_up()
+    workflow(client.workspace.root)
+
+    def meddle() -> None:
+        if what == "gone":
+            storage.storage.delete(f"{PREFIX}/kept")
+        else:
+            storage.storage.write(f"{PREFIX}/kept", b"longer" if "another" in what else b"TPEK")
+
+    def during(_: Any) -> None:
+        if any("results/part" in key for _, key in storage.writes):
+            meddle()
+
+    if when == "during it":
+        client.hooks["progress"] = during
+    else:
+        meddle()
+    with pytest.raises(StorageError, match=r"'kept'.*run it again"):
+        client.upload()
+    assert f"{PREFIX}/{published_manifest(1)}" not in storage.storage.objects
+    if when != "during it":
+        assert f"{PREFIX}/results/part-0" not in storage.storage.objects
+
+
+def test_an_input_that_was_written_anew_with_the_same_bytes_is_as_it_was(directories: Iterator[Path]) -> None:
+    site = Site(filled(MemoryStorage(tells_sums=False)))
+
+    def rewrite(_: Path) -> None:
+        site.storage.write(f"{PREFIX}/kept", b"kept")
+
+    Client(site, next(directories)).run(rewrite)
+    assert site.dataset() == ORIGINAL
+
+
+# --- lists of files --------------------------------------------------------------------------------------------------
+
+
+def test_a_list_of_files_leaves_out_what_lost_attempts_left_and_says_what_is_wrong_with_names(
+    directories: Iterator[Path],
+) -> None:
+    site = Site(filled(MemoryStorage()))
+    lost = Client(site, next(directories))
+    lost.claim()
+    lost.set_up()
+    making(lost=b"x")(lost.workspace.root)
+    lost.upload()
+    site.storage.write(f"{PREFIX}/../x", b"")
+    body = {"base_file_path": PREFIX}
+    found = list_files(site.storage, body)
+    assert set(found.files) == {*ORIGINAL, "../x"}
+    assert set(found.problems) == {"../x"}
+    assert (found.published, found.cut) == (False, False)
+    some = list_files(site.storage, body, limit=2)
+    assert (len(some.files), some.cut) == (2, True)
+    for path in ("../x", "lost", "nowhere", ".crunch/dataset.json", plan_path(1)):
+        assert find_file(site.storage, body, path) is None
+    assert find_file(site.storage, body, "kept") == found.files["kept"]
+
+
+def test_a_list_of_published_files_asks_for_no_listing_of_the_dataset(directories: Iterator[Path]) -> None:
+    site = Site(filled(MemoryStorage()))
+    client = Client(site, next(directories))
+    client.claim()
+    client.set_up()
+    workflow(client.workspace.root)
+    client.commit(client.upload())
+    body = {"base_file_path": PREFIX, "manifest_sha256": site.sha256, "manifest_fence": site.committed}
+    for key in (f"{PREFIX}/{staged_path(1, 'log.txt')}", f"{PREFIX}/log.txt"):
+        assert list_files(site.storage, body).files["log.txt"].key == key
+        found = find_file(site.storage, body, "log.txt")
+        assert found is not None
+        assert (found.key, found.size) == (key, len(RESULT["log.txt"]))
+        site.promote()
+    site.storage.calls.clear()
+    some = list_files(site.storage, body, limit=3)
+    assert (len(some.files), some.cut, some.published) == (3, True, True)
+    assert "unwanted" not in list_files(site.storage, body).files
+    assert find_file(site.storage, body, "unwanted") is None

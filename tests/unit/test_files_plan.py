@@ -9,12 +9,15 @@ from hypothesis import strategies as st
 from crunch_tasks.errors import ObjectMissing, StorageError
 from crunch_tasks.files.manifest import AttemptPlan, Entry, Manifest, PublishedManifest, diff
 from crunch_tasks.files.plan import (
+    Inputs,
     LocalFile,
     ObjectInfo,
     Source,
+    changes,
     plan_fences,
     resolve_inputs,
     staged_path,
+    stored_entries,
     what_to_fetch,
     what_to_send,
 )
@@ -85,11 +88,14 @@ def test_without_a_commit_an_attempts_new_files_are_no_inputs() -> None:
     assert inputs.files["x"].md5 == B
 
 
-def test_without_a_commit_the_earliest_attempt_says_what_was_there_first() -> None:
+def test_without_a_commit_what_any_attempt_made_is_no_input() -> None:
     first = AttemptPlan(1, 7, manifest(x=A), new=("out",))
     # A later attempt that took the first one's leftovers for inputs must not make them inputs.
     second = AttemptPlan(2, 7, manifest(x=A, out=A), new=())
     assert set(resolve_inputs(listing("x", "out"), None, [second, first]).files) == {"x"}
+    # An input of the first that a person removed and the second then made is the second's.
+    third = AttemptPlan(3, 7, manifest(), new=("x",))
+    assert set(resolve_inputs(listing("x", "y"), None, [first, third]).files) == {"y"}
 
 
 def test_an_input_that_a_person_replaced_is_taken_as_it_is() -> None:
@@ -112,12 +118,12 @@ def test_a_commit_reads_modified_files_where_they_are_staged_until_promoted() ->
 
 
 def test_after_a_commit_leftovers_are_ignored_and_additions_are_inputs() -> None:
-    committed = PublishedManifest(4, 7, manifest(x=A), deleted=("gone", "gone for good"))
-    plans = [AttemptPlan(3, 7, manifest(x=A), new=("old leftover",)), AttemptPlan(5, 7, manifest(x=A), new=("newer",))]
+    committed = PublishedManifest(4, 7, manifest(x=A), deleted=("gone", "gone for good", "old leftover"))
+    plans = [AttemptPlan(5, 7, manifest(x=A), new=("newer",))]
     inputs = resolve_inputs(listing("x", "gone", "old leftover", "newer", "added"), committed, plans)
     assert set(inputs.files) == {"x", "added"}
-    assert inputs.deleted == {"gone"}
-    assert inputs.ignored == ("newer", "old leftover")
+    assert inputs.deleted == {"gone", "old leftover"}
+    assert inputs.ignored == ("newer",)
 
 
 def test_a_commit_that_the_storage_does_not_hold_is_an_error() -> None:
@@ -126,6 +132,48 @@ def test_a_commit_that_the_storage_does_not_hold_is_an_error() -> None:
         resolve_inputs(listing("x"), committed, [])
     with pytest.raises(StorageError, match="2 bytes"):
         resolve_inputs({"x": info("x", size=2), "y": info("y")}, committed, [])
+
+
+def test_files_that_nobody_read_are_the_datasets_without_a_sum() -> None:
+    committed = PublishedManifest(4, 7, manifest(x=A), unread={"y": 1})
+    there = {"x": info("x"), "y": info("y", None)}
+    assert resolve_inputs(there, committed, []).files["y"] == Source("p/d1/y", 1, None, 5, "etag-None")
+    assert PublishedManifest.from_bytes(committed.to_bytes()) == committed
+    with pytest.raises(ObjectMissing, match="'y'"):
+        resolve_inputs(listing("x"), committed, [])
+
+
+@pytest.mark.parametrize(
+    ("in_inputs", "in_setup", "in_final", "stored", "becomes"),
+    [
+        (False, None, A, None, "added"),
+        (False, A, A, None, "added"),
+        (False, A, None, None, None),
+        (True, A, A, A, "unchanged"),
+        (True, A, B, A, "modified"),
+        (True, A, A, None, "modified"),
+        (True, None, A, None, "modified"),
+        (True, A, None, A, "deleted"),
+        (True, None, None, None, None),
+    ],
+)
+def test_changes(
+    in_inputs: bool, in_setup: str | None, in_final: str | None, stored: str | None, becomes: str | None
+) -> None:
+    def one(md5: str | None) -> Manifest:
+        return manifest(x=md5) if md5 else Manifest({})
+
+    inputs = Inputs({"x": Source("p/d1/x", 1)} if in_inputs else {})
+    change = changes(one(in_setup), one(in_final), inputs, one(stored))
+    groups = {name: getattr(change, name) for name in change.stats}
+    assert groups == {name: ("x",) if name == becomes else () for name in groups}
+
+
+def test_of_what_was_not_fetched_only_a_known_sum_tells_what_is_stored() -> None:
+    setup = manifest(x=A, y=A, local=A)
+    inputs = Inputs({"x": Source("k", 1, None, 5), "y": Source("k", 1, B, 5), "z": Source("k", 1, A, 5)})
+    assert stored_entries(setup, inputs, fetched=True) == manifest(x=A, y=A)
+    assert stored_entries(setup, inputs, fetched=False) == manifest(y=B, z=A)
 
 
 def test_plans_are_found_by_their_names_alone() -> None:

@@ -1,0 +1,166 @@
+"""What a dataset's files are, for whoever reads them: the last commit, later attempts' plans, and listings of files.
+
+Changes nothing in the storage.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any
+
+from crunch_tasks.contract import attempt_folder, published_manifest
+from crunch_tasks.errors import ObjectMissing, StorageError
+from crunch_tasks.files import storage as storages
+from crunch_tasks.files.manifest import AttemptPlan, PublishedManifest
+from crunch_tasks.files.paths import is_internal, name_problem, refuse_bad_names, safe_prefix
+from crunch_tasks.files.plan import (
+    ATTEMPTS,
+    Inputs,
+    ObjectInfo,
+    Source,
+    plan_fences,
+    plan_path,
+    resolve_inputs,
+    staged_path,
+)
+from crunch_tasks.files.storage import Storage
+
+
+@dataclass(frozen=True)
+class FileList:
+    """A dataset's files by path, in order.
+
+    `problems` says of names that cannot be kept what is wrong with them. `published` tells whether these are the files
+    that the last commit published or, as there was none, those that lie there; `cut` that there are more.
+    """
+
+    files: Mapping[str, Source] = field(default_factory=dict)
+    problems: Mapping[str, str] = field(default_factory=dict)
+    published: bool = False
+    cut: bool = False
+
+
+def list_files(storage: Storage, dataset: Mapping[str, Any], limit: int | None = None) -> FileList:
+    """A dataset's files as the last commit says or, without one, as they lie there, `limit` of them at most.
+
+    `dataset` is its body on the wire. What people put there since the last commit is an input of the next run, and
+    listed when that has published it. Raises ObjectMissing or StorageError when the committed manifest cannot be read.
+    """
+    base, sha256, fence = _place(dataset)
+    if sha256:
+        committed = read_committed(storage, base, sha256, fence)
+        staged = storage.list_objects(f"{base}{attempt_folder(fence)}/") if committed.modified else ()
+        keys = {info.key for info in staged}
+        found = {path: _published_source(committed, base, path, keys) for path in sorted(_names(committed))}
+    else:
+        left = _left_behind(storage, base, fence)
+        paths = ((info.key.removeprefix(base), info) for info in storage.list_objects(base))
+        own = ((path, info) for path, info in paths if not is_internal(path) and path not in left)
+        infos = dict(islice(own, None if limit is None else limit + 1))
+        found = {path: as_source(info) for path, info in sorted(infos.items())}
+    files = dict(islice(found.items(), limit))
+    problems = {path: problem for path in files if (problem := name_problem(path))}
+    return FileList(files, problems, published=bool(sha256), cut=len(found) > len(files))
+
+
+def find_file(storage: Storage, dataset: Mapping[str, Any], path: str) -> Source | None:
+    """One file of those that `list_files` lists without a limit; None also when its name cannot be kept.
+
+    Raises what `list_files` does, and StorageError when the file is not what was published.
+    """
+    base, sha256, fence = _place(dataset)
+    if name_problem(path) or is_internal(path):
+        return None
+    if not sha256:
+        info = None if path in _left_behind(storage, base, fence) else stat_file(storage, base + path)
+        return None if info is None else as_source(info)
+    committed = read_committed(storage, base, sha256, fence)
+    if path not in _names(committed):
+        return None
+    staged = stat_file(storage, base + staged_path(fence, path)) if path in committed.modified else None
+    info = staged or stat_file(storage, base + path)
+    if info is None:
+        return None
+    source = _published_source(committed, base, path, {info.key})
+    if info.size != source.size:
+        raise StorageError(f"{info.key!r} has {info.size} bytes; {source.size} were published: something else wrote it")
+    return source
+
+
+def stat_file(storage: Storage, key: str) -> ObjectInfo | None:
+    """The object, or None also for what is no file: a folder, or a link that leads out of the storage."""
+    try:
+        return storage.stat(key)
+    except StorageError as error:
+        if error.retryable:
+            raise
+        return None
+
+
+def _place(dataset: Mapping[str, Any]) -> tuple[str, str, int]:
+    """The prefix, and what the server says of the last commit: the manifest's SHA-256 ("": none) and the fence."""
+    sha256, fence = str(dataset.get("manifest_sha256") or ""), int(dataset.get("manifest_fence") or 0)
+    return safe_prefix(str(dataset["base_file_path"])), sha256, fence
+
+
+def _names(committed: PublishedManifest) -> set[str]:
+    return {*committed.files, *committed.unread}
+
+
+def _published_source(committed: PublishedManifest, base: str, path: str, staged: set[str]) -> Source:
+    key = base + staged_path(committed.fence, path)
+    entry = committed.files.get(path)
+    source = Source(key if key in staged else base + path, entry.size if entry else committed.unread[path])
+    return source if entry is None else replace(source, md5=entry.md5, mtime_ns=entry.mtime_ns)
+
+
+def as_source(info: ObjectInfo) -> Source:
+    return Source(info.key, info.size, info.md5, info.mtime_ns, info.tag)
+
+
+def _left_behind(storage: Storage, base: str, fence: int) -> set[str]:
+    """What attempts after the fence may have left in a dataset that nothing was published of."""
+    paths = (info.key.removeprefix(base) for info in storage.list_objects(f"{base}{ATTEMPTS}/"))
+    plans = read_plans(storage, base, [found for found in plan_fences(paths) if found > fence])
+    return {path for plan in plans.values() for path in plan.new}
+
+
+def listing_of(storage: Storage, prefix: str) -> dict[str, ObjectInfo]:
+    """Every object of a dataset by its path below the prefix, internal ones included."""
+    prefix = safe_prefix(prefix)
+    return {info.key.removeprefix(prefix): info for info in storage.list_objects(prefix)}
+
+
+def resolve(storage: Storage, prefix: str, sha256: str, fence: int) -> Inputs:
+    """What a run starts from, as the storage is now. Raises as `publication.inputs` does."""
+    listing = listing_of(storage, prefix)
+    committed = read_committed(storage, prefix, sha256, fence) if sha256 else None
+    # Earlier attempts are history: what they left is in the manifest, or a person or an old client took it over.
+    plans = read_plans(storage, prefix, [found for found in plan_fences(listing) if found > fence])
+    resolved = resolve_inputs(listing, committed, plans.values())
+    refuse_bad_names(resolved.files, folds=False)
+    return resolved
+
+
+def read_committed(storage: Storage, prefix: str, sha256: str, fence: int) -> PublishedManifest:
+    """The manifest of the last commit. Raises ObjectMissing or StorageError when it is not what was committed."""
+    key = safe_prefix(prefix) + published_manifest(fence)
+    data = storages.read(storage, key)
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256:
+        raise StorageError(f"{key!r} is not what was committed: its SHA-256 is {found}, the server says {sha256}")
+    return PublishedManifest.from_bytes(data)
+
+
+def read_plans(storage: Storage, prefix: str, fences: list[int]) -> dict[int, AttemptPlan]:
+    """The plans of the attempts with these fences, but for those that whoever committed removed meanwhile."""
+    plans = {}
+    for fence in fences:
+        try:
+            plans[fence] = AttemptPlan.from_bytes(storages.read(storage, safe_prefix(prefix) + plan_path(fence)))
+        except ObjectMissing:
+            continue
+    return plans
