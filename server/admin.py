@@ -178,7 +178,7 @@ class History(ModelAdmin):
 
 @admin.register(Claim)
 class ClaimAdmin(History):
-    list_display = ["id", "dataset", "user", "client", "fence", "created", "ended", "end_reason"]
+    list_display = ["id", "dataset", "user", "client", "fence", "resumed", "created", "ended", "end_reason"]
     list_filter = ["end_reason", "created"]
     list_select_related = ["dataset", "user"]
     search_fields = ["dataset__slug", "client", "flow_run_id", "request_id"]

@@ -25,6 +25,12 @@ class Claim(models.Model):
     client = models.CharField(max_length=255, blank=True, default="", help_text="What the client calls itself.")
     flow_run_id = models.CharField(max_length=64, blank=True, default="")
     flow_run_url = models.CharField(max_length=1023, blank=True, default="")
+    begun = models.BooleanField(
+        default=False, help_text="A heartbeat or status came since it was granted or last taken up again."
+    )
+    resumed = models.PositiveIntegerField(
+        default=0, help_text="How often its client died and took it up again, by the same request_id."
+    )
     created = models.DateTimeField(auto_now_add=True)
     ended = models.DateTimeField(null=True)
     end_reason = models.CharField(max_length=16, choices=ClaimEnd.choices, blank=True, default="")

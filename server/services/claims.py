@@ -27,19 +27,22 @@ class _TakenMeanwhile(Exception):
 def claim(user: User, request: ClaimRequest) -> tuple[Claim, bool] | None:
     """The claim and whether it is new; None when nothing can be claimed.
 
-    The same user's same request_id gets the same claim while it is current. Raises Refused: 404 for an unknown
-    project or dataset, 409 `claim_ended`, `leased`, `locked`.
+    The same user's same request_id gets the same claim while it is current, but not for ever: a client that died at
+    work as often as the project has attempts fails the dataset. Raises Refused: 404 for an unknown project or dataset,
+    409 `claim_ended`, `leased`, `locked`.
     """
     while True:
         try:
             with transaction.atomic():
-                if (earlier := _repeat(user, request.request_id)) is not None:
-                    return earlier, False
-                dataset = _named(request) if request.dataset else queue.pick(request.project)
-                if dataset is None:
-                    return None
-                if request.dataset or not _given_up(dataset):
-                    return _take(dataset, user, request), True
+                if (earlier := _repeat(user, request.request_id)) is None:
+                    dataset = _named(request) if request.dataset else queue.pick(request.project)
+                    if dataset is None:
+                        return None
+                    if request.dataset or not _given_up(dataset):
+                        return _take(dataset, user, request), True
+            # Refused after the transaction, which may have failed the dataset.
+            if earlier is not None:
+                return _unended(earlier), False
         except _TakenMeanwhile:
             continue
         except IntegrityError:
@@ -64,6 +67,7 @@ def heartbeat(user: User, claim_id: int, fence: int, progress: dict[str, Any] | 
     """
     with transaction.atomic():
         held, dataset = _current(user, claim_id, fence)
+        life.note_begun(held)
         _renew(dataset)
         if progress is not None:
             Dataset.objects.filter(pk=dataset.pk).update(progress=progress)
@@ -110,16 +114,36 @@ def cancel(user: User, claim_id: int) -> Claim:
 
 
 def _repeat(user: User, request_id: str) -> Claim | None:
+    """The claim of an earlier request with this id, if any: renewed, or ended.
+
+    Its holder had begun to work: then this is another process, which takes up what the first one left when it died.
+    Else it may be the same process, which asks again because the answer was lost on the way.
+    """
     earlier = Claim.objects.filter(user=user, request_id=request_id).first()
     if earlier is None:
         return None
     dataset = life.locked_row(earlier.dataset_id)
     earlier.refresh_from_db()
     if earlier.ended is not None:
-        ending = earlier.get_end_reason_display()
-        raise Refused(f"The claim of this request_id has ended: {ending}. Use a new one.", 409, "claim_ended")
+        return earlier
+    if earlier.begun:
+        earlier.begun, earlier.resumed = False, earlier.resumed + 1
+        earlier.save(update_fields=["begun", "resumed"])
+        if earlier.resumed >= dataset.project.max_attempts:
+            times = f"{earlier.resumed} time{'s' if earlier.resumed != 1 else ''}"
+            life.fail(dataset, ClaimEnd.FAILED, f"The client died {times} while processing this dataset.")
+            earlier.refresh_from_db()
+            return earlier
     _renew(dataset)
     return earlier
+
+
+def _unended(claim: Claim) -> Claim:
+    if claim.ended is None:
+        return claim
+    note = f" ({claim.end_note.rstrip('.')})" if claim.end_note else ""
+    ending = f"{claim.get_end_reason_display()}{note}"
+    raise Refused(f"The claim of this request_id has ended: {ending}. Use a new one.", 409, "claim_ended")
 
 
 def _named(request: ClaimRequest) -> Dataset:

@@ -32,6 +32,12 @@ def end_claim(claim: Claim | None, reason: ClaimEnd, note: str = "") -> None:
         )
 
 
+def note_begun(claim: Claim) -> None:
+    """The holder of the current claim is at work."""
+    if not claim.begun:
+        Claim.objects.filter(pk=claim.pk).update(begun=True)
+
+
 def lease_is_live(dataset: Dataset, now: dt.datetime) -> bool:
     running = dataset.state == DatasetState.RUNNING.value
     return running and dataset.lease_expires is not None and dataset.lease_expires > now

@@ -107,6 +107,7 @@ def _of_claim(user: User, dataset: Dataset, event: Event) -> Status:
     if claim.ended is not None:
         decided = claim.end_reason in (ClaimEnd.COMPLETED, ClaimEnd.FAILED)
         return _keep(user, dataset, event, claim, Refusal.FINAL if decided else Refusal.CLAIM_ENDED)
+    life.note_begun(claim)
     return _advance(user, dataset, event, claim)
 
 

@@ -10,6 +10,7 @@ from rest_framework.test import APIClient
 
 from crunch_tasks.contract import Claim, Stage, State
 from crunch_tasks.errors import Refused
+from server.models import Claim as ClaimRow
 from server.models import Dataset, Project, Status
 from server.services import catalogue, datasets
 from tests.support.calls import MANIFEST, claim, expire, post_json, status
@@ -84,6 +85,45 @@ def test_the_same_request_gets_the_same_claim_while_it_is_current(
     release(api, first.json())
     ended = claim(api, request_id="once")
     assert (ended.status_code, ended.json()["code"]) == (409, "claim_ended")
+
+
+def test_a_client_that_dies_again_and_again_fails_the_dataset(api: APIClient, dataset: Dataset) -> None:
+    first = claim(api, request_id="once").json()
+    status(api, first, Stage.SETUP, State.SUCCESS)
+    for _ in range(2):
+        status(api, first, Stage.WORKFLOW, State.START)
+        heartbeat(api, first)
+        again = claim(api, request_id="once")
+        assert (again.status_code, again.json()["claim"]) == (200, first["claim"])
+    heartbeat(api, first)
+    for _ in range(2):
+        ended = claim(api, request_id="once")
+        assert (ended.status_code, ended.json()["code"]) == (409, "claim_ended")
+        assert "died 3 times" in ended.json()["detail"]
+    dataset.refresh_from_db()
+    assert (dataset.state, dataset.fence, dataset.claim) == ("failed", 2, None)
+    fail = Status.objects.get(state=State.FAIL)
+    assert (fail.stage, fail.effective, fail.fence) == (Stage.WORKFLOW, True, 2)
+    assert fail.note == "The client died 3 times while processing this dataset."
+    assert heartbeat(api, first).status_code == 409
+
+
+def test_a_status_shows_too_that_the_holder_had_begun(api: APIClient, project: Project, dataset: Dataset) -> None:
+    Project.objects.update(max_attempts=1)
+    status(api, claim(api, request_id="once").json(), Stage.SETUP, State.START)
+    assert claim(api, request_id="once").status_code == 409
+    assert Status.objects.get(state=State.FAIL).note == "The client died 1 time while processing this dataset."
+
+
+def test_a_request_whose_answer_was_lost_may_be_sent_as_often_as_needed(api: APIClient, dataset: Dataset) -> None:
+    first = claim(api, request_id="once").json()
+    for _ in range(5):
+        assert claim(api, request_id="once").status_code == 200
+    heartbeat(api, first)
+    for _ in range(5):
+        assert claim(api, request_id="once").status_code == 200
+    assert Dataset.objects.get().state == "running"
+    assert ClaimRow.objects.get().resumed == 1
 
 
 def test_a_named_dataset_is_taken_in_any_state_but_a_live_lease_or_a_hold(
