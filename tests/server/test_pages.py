@@ -252,7 +252,7 @@ def test_a_reset_may_take_the_files_as_they_are(browser: Client, alice: User, da
     assert "taking the files" not in words(browser.get(address(dataset)))
     take(alice, dataset, 6)
     assert "new.txt" not in words(browser.get(address(dataset)))
-    browser.post(address(dataset, "/reset"), form_of(browser, dataset, "Reset, taking the files"))
+    browser.post(address(dataset, "/reset"), form_of(browser, dataset, "Reset, taking the files as they are"))
     dataset.refresh_from_db()
     assert (dataset.state, dataset.manifest_sha256, dataset.manifest_fence) == ("unprocessed", "", 2)
     assert "new.txt" in words(browser.get(address(dataset)))
