@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 Check = Callable[[], None]
 """Called between files and blocks; raises (Cancelled, LeaseLost) to stop quickly."""
+
+LOOK_S = 0.2
+"""How often a waiting thread looks whether it was interrupted, in seconds."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -22,11 +24,14 @@ def in_parallel(work: Callable[[T, Check], R], items: Iterable[T], threads: int,
     """The results of `work(item, check)` in the items' order.
 
     The first error stops all threads where they next call the check that they were given, and is raised when they
-    ended. So does an interrupt of the calling thread.
+    ended. An interrupt of the calling thread is raised at once: a thread may be waiting for an answer of a storage, and
+    whoever is stopped has little time. So `work` calls its check before each step that others can see.
     """
-    numbered = enumerate(items)
+    all_items = list(items)
+    numbered = enumerate(all_items)
     lock = threading.Lock()
     stopped = threading.Event()
+    ended = threading.Semaphore(0)
     results: dict[int, R] = {}
     errors: list[BaseException] = []
 
@@ -36,25 +41,34 @@ def in_parallel(work: Callable[[T, Check], R], items: Iterable[T], threads: int,
         check()
 
     def take_one_after_another() -> None:
-        while not stopped.is_set():
-            with lock:
-                number, item = next(numbered, (None, None))
-            if number is None:
-                return
-            try:
-                results[number] = work(item, stoppable)  # type: ignore[arg-type]
-            except BaseException as error:
-                errors.append(error)
-                stopped.set()
-                raise
-
-    with ThreadPoolExecutor(threads, "crunch-files") as pool:
-        futures = [pool.submit(take_one_after_another) for _ in range(threads)]
         try:
-            wait(futures, return_when=FIRST_EXCEPTION)
-        except BaseException:
+            while not stopped.is_set():
+                with lock:
+                    number, item = next(numbered, (None, None))
+                if number is None:
+                    return
+                results[number] = work(item, stoppable)  # type: ignore[arg-type]
+        except BaseException as error:  # noqa: BLE001 - it is raised again in the calling thread
+            errors.append(error)
             stopped.set()
-            raise
+        finally:
+            ended.release()
+
+    # No pool: the interpreter waits for a pool's threads when it ends, and for daemons it does not.
+    workers = [
+        threading.Thread(target=take_one_after_another, name=f"crunch-files-{number}", daemon=True)
+        for number in range(min(threads, len(all_items)))
+    ]
+    try:
+        for worker in workers:
+            worker.start()
+        for _ in workers:
+            # A signal that arrives just before the wait begins is seen when it ends.
+            while not ended.acquire(timeout=LOOK_S):
+                pass
+    except BaseException:
+        stopped.set()
+        raise
     if errors:
         raise errors[0]
     return [results[number] for number in sorted(results)]

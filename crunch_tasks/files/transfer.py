@@ -190,6 +190,7 @@ def _fetch(
             if source.mtime_ns is not None:
                 os.utime(file.fileno(), ns=(source.mtime_ns, source.mtime_ns))
         _verify(storage, source, done, digest.hexdigest())
+        check()
         with _local_errors(workspace, path, source.size):
             return digest.hexdigest(), tree.place(workspace.root, partial, path)
     except BaseException:
@@ -203,17 +204,15 @@ def _verify(storage: Storage, source: Source, size: int, md5: str) -> None:
         raise TransferError(
             f"{source.key!r} arrived with {size} bytes instead of {source.size}: it was cut short, or it changed"
         )
-    if source.md5 is None:
-        now = storage.stat(source.key)
-        if now is None or now.tag != source.tag:
-            raise TransferError(f"{source.key!r} changed while it was being read; run again when nothing writes to it")
-        return
     if md5 == source.md5:
         return
-    # The sum came from the listing, and the storage says on asking that it is none: S3 with some encryptions.
-    if source.md5 in (source.tag or "") and not storage.tells_md5(source.key):
-        return
-    raise TransferError(f"{source.key!r} arrived wrong: its MD5 is {md5}, expected {source.md5}")
+    # A sum from a listing may be none, as the storage says when it is asked: S3 with some encryptions.
+    tells_none = source.md5 is None or (source.md5 in (source.tag or "") and not storage.tells_md5(source.key))
+    if not tells_none:
+        raise TransferError(f"{source.key!r} arrived wrong: its MD5 is {md5}, expected {source.md5}")
+    now = storage.stat(source.key)
+    if now is None or now.tag != source.tag:
+        raise TransferError(f"{source.key!r} changed while it was being read; run again when nothing writes to it")
 
 
 @contextlib.contextmanager

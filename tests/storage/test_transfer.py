@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
 import shutil
+import signal
+import subprocess
+import sys
+import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from crunch_tasks.errors import Cancelled, LeaseLost, NamesRefused, ObjectMissing, TransferError, WorkspaceError
-from crunch_tasks.files import parallel, publication, transfer
+from crunch_tasks.files import publication, transfer
 from crunch_tasks.files.checksums import compute_manifest
 from crunch_tasks.files.manifest import Manifest
-from crunch_tasks.files.plan import Source
+from crunch_tasks.files.plan import ObjectInfo, Source
 from crunch_tasks.files.storage import Storage
 from crunch_tasks.files.transfer import Progress, download, upload
 from crunch_tasks.files.workspace import Workspace
@@ -35,6 +42,10 @@ def workspace(tmp_path: Path) -> Workspace:
     made = Workspace(tmp_path / "work", "p:d1")
     made.make()
     return made
+
+
+def md5(data: bytes) -> str:
+    return hashlib.md5(data).hexdigest()
 
 
 def fill(storage: Storage) -> None:
@@ -285,19 +296,100 @@ def test_an_object_that_changes_between_listing_and_reading_is_noticed(workspace
         download(storage, listed, workspace)
 
 
-def test_an_interrupt_stops_all_threads_at_their_next_block(workspace: Workspace) -> None:
-    class Endless(MemoryStorage):
-        def iter_bytes(self, key: str) -> Iterator[bytes]:
-            while True:
-                yield b"x"
+def test_where_sums_are_in_doubt_an_object_that_changed_is_noticed_all_the_same(workspace: Workspace) -> None:
+    class Encrypted(MemoryStorage):
+        """Its ETags look like MD5 sums and are none."""
 
-    def interrupt(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
+        def tells_md5(self, key: str) -> bool:
+            return False
 
-    storage = Endless({f"p/d1/{number}": b"x" for number in range(8)})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parallel, "wait", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            download(storage, sources(storage), workspace)
+        def _info(self, key: str) -> ObjectInfo:
+            etag = md5(b"encrypted " + self.objects[key])
+            return replace(super()._info(key), md5=etag, etag=etag)
+
+    storage = Encrypted({"p/d1/x": b"bytes"})
+    listed = sources(storage)
+    download(storage, listed, workspace)
+    assert files_of(workspace) == {"x": b"bytes"}
+    (workspace.root / "x").unlink()
+    storage.write("p/d1/x", b"OTHER")
+    with pytest.raises(TransferError, match=r"p/d1/x.*changed"):
+        download(storage, listed, workspace)
+    assert files_of(workspace) == {}
+
+
+class Waiting(MemoryStorage):
+    """Answers when it is told to."""
+
+    def __init__(self, objects: dict[str, bytes]) -> None:
+        super().__init__(objects)
+        self.answers = threading.Event()
+        self.asked = threading.Event()
+        self.threads: list[threading.Thread] = []
+
+    def wait(self) -> None:
+        self.threads.append(threading.current_thread())
+        self.asked.set()
+        self.answers.wait()
+
+    def iter_bytes(self, key: str) -> Iterator[bytes]:
+        yield from super().iter_bytes(key)
+        self.wait()
+
+    def send(self, content: Any, key: str, before_commit: Callable[[], None]) -> ObjectInfo:
+        self.wait()
+        return super().send(content, key, before_commit)
+
+
+@contextlib.contextmanager
+def interrupted(storage: Waiting) -> Iterator[None]:
+    """An interrupt of the main thread when the storage was asked, which answers after the main thread has gone on."""
+
+    def interrupt() -> None:
+        storage.asked.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        yield
+    assert not storage.answers.is_set()
+    storage.answers.set()
+    for thread in storage.threads:
+        thread.join()
+
+
+def test_an_interrupt_waits_for_no_storage_and_nothing_is_placed_after_it(workspace: Workspace) -> None:
+    storage = Waiting({f"p/d1/{number}": b"x" for number in range(8)})
+    listed = sources(MemoryStorage(storage.objects))
+    with interrupted(storage):
+        download(storage, listed, workspace)
     assert files_of(workspace) == {}
     assert list(workspace.partial.iterdir()) == []
+
+
+def test_after_an_interrupt_nothing_is_sent(workspace: Workspace) -> None:
+    (workspace.root / "x").write_bytes(b"x")
+    storage = Waiting({})
+    with interrupted(storage):
+        upload(storage, {"x": "p/x"}, workspace, workspace.walk(), manifest_of(workspace))
+    assert storage.objects == {}
+
+
+def test_a_process_ends_without_its_hanging_transfers() -> None:
+    code = """
+import threading
+from crunch_tasks.files.parallel import in_parallel
+def hang(item, check):
+    asked.set()
+    threading.Event().wait()
+def interrupt():
+    asked.wait()
+    __import__("os").kill(__import__("os").getpid(), __import__("signal").SIGTERM)
+def stop(*_):
+    raise SystemExit(143)
+asked = threading.Event()
+__import__("signal").signal(__import__("signal").SIGTERM, stop)
+threading.Thread(target=interrupt).start()
+in_parallel(hang, [1, 2, 3], 2, lambda: None)
+"""
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 143
