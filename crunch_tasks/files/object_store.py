@@ -8,7 +8,6 @@ import mimetypes
 import re
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import obstore
@@ -23,6 +22,7 @@ from obstore.exceptions import (
 
 from crunch_tasks.errors import CrunchError, NamesRefused, ObjectMissing, StorageError, TransferError
 from crunch_tasks.files.object_store_settings import Opened, open_from_django
+from crunch_tasks.files.parallel import in_parallel
 from crunch_tasks.files.storage import BLOCK, Content, ObjectInfo
 
 PART = 8 * BLOCK
@@ -76,11 +76,8 @@ class ObjectStorage:
 
     def _without_markers(self, empty: list[ObjectInfo]) -> list[ObjectInfo]:
         """Without the objects `folder/` that consoles make to show an empty folder: obstore lists them as `folder`."""
-        if not empty:
-            return []
-        with ThreadPoolExecutor(self.parallel, "crunch-stat") as pool:
-            there = pool.map(lambda info: self.stat(info.key), empty)
-            return [info for info, found in zip(empty, there, strict=True) if found is not None]
+        there = in_parallel(lambda info, _: self.stat(info.key), empty, self.parallel, lambda: None)
+        return [info for info, found in zip(empty, there, strict=True) if found is not None]
 
     def stat(self, key: str) -> ObjectInfo | None:
         try:
@@ -145,6 +142,8 @@ class ObjectStorage:
             if left < part:
                 sums.update(current.digest())
                 count += 1
+            # From here two requests one after the other: the last parts, all at once, and the completion. A writer's
+            # request takes half of `timeout_s` at most.
             before_commit()
 
         answer = obstore.put(

@@ -54,18 +54,25 @@ def _times(timeout_s: float) -> tuple[dict[str, Any], dict[str, Any], dict[str, 
     """Client options and retries for reading and for writing.
 
     A download lasts as long as it lasts, while bytes arrive. A write is over, one way or the other, after
-    `timeout_s`, so that a lease with more time left than that covers it: no retry starts in the last part of it.
+    `timeout_s`, so that a lease with more time left than that covers it: no retry starts in the last part of it. That
+    is two requests for an upload in parts, so each has half of the time.
     """
     request = timedelta(seconds=timeout_s * 0.8)
+    write_request = timedelta(seconds=timeout_s * 0.4)
     read = {
         "timeout": timedelta(days=30),
         "read_timeout": request,
         "connect_timeout": min(request, timedelta(seconds=10)),
     }
-    write = {"timeout": request, "connect_timeout": min(request, timedelta(seconds=10))}
+    write = {"timeout": write_request, "connect_timeout": min(write_request, timedelta(seconds=10))}
     backoff = {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=5), "base": 2}
-    retry = {"max_retries": 4, "backoff": backoff, "retry_timeout": timedelta(seconds=timeout_s * 0.2)}
-    return read, write, retry, retry
+    retry = {"max_retries": 4, "backoff": backoff}
+    return (
+        read,
+        write,
+        {**retry, "retry_timeout": timedelta(seconds=timeout_s * 0.2)},
+        {**retry, "retry_timeout": timedelta(seconds=timeout_s * 0.1)},
+    )
 
 
 def _pair(store: Callable[..., Any], options: dict[str, Any], timeout_s: float, **arguments: Any) -> tuple[Any, Any]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,7 @@ from crunch_tasks.errors import (
     RenamingStorage,
     SettingsError,
     StorageError,
+    TransferError,
     WorkspaceError,
 )
 from crunch_tasks.files.checksums import FileContent
@@ -321,3 +325,64 @@ def test_s3_options_that_matter_are_honoured(s3: SeaweedS3, bucket: str) -> None
     assert answer["Body"].read() == b"body { }"
     assert (answer["CacheControl"], answer["ContentType"]) == ("max-age=60", "text/css")
     assert "ContentEncoding" not in answer
+
+
+class SlowS3(BaseHTTPRequestHandler):
+    """Takes each part of an upload so long that, with the completion taking as long, a checked lease might be over."""
+
+    protocol_version = "HTTP/1.1"
+    answer_after_s = 0.6
+    stop = threading.Event()
+    completions: list[str] = []
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_PUT(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.stop.wait(self.answer_after_s)
+        self._answer(b"", ETag=f'"{md5(body)}"')
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if "uploadId" in self.path:
+            self.completions.append(self.path)
+            self._answer(b'<CompleteMultipartUploadResult><ETag>"x-2"</ETag></CompleteMultipartUploadResult>')
+        else:
+            self._answer(b"<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>")
+
+    def do_DELETE(self) -> None:
+        self._answer(b"")
+
+    def do_GET(self) -> None:
+        self.send_error(404)
+
+    def _answer(self, body: bytes, **headers: str) -> None:
+        with contextlib.suppress(OSError):
+            self.send_response(200)
+            for name, value in {"Content-Length": str(len(body)), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+
+def test_an_upload_in_parts_ends_within_the_lease_that_was_asked_for(tmp_path: Path) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), SlowS3)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    options = {"bucket_name": "k", "access_key": "a", "secret_key": "b", "region_name": "us-east-1"}
+    address = f"http://127.0.0.1:{server.server_port}"
+    config = {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": {**options, "endpoint_url": address}}
+    storage = open_storage(config, timeout_s=1.0)
+    try:
+        # Each part takes more than half of the time, so nothing is left for the completion.
+        with pytest.raises(TransferError):
+            storage.send(content(b"x" * (PART + 5), tmp_path), "p/x", nothing)
+        assert SlowS3.completions == []
+        SlowS3.stop.set()
+        with pytest.raises(ObjectMissing):
+            # Its sum is none of these parts', so it is read back, and this server has nothing to read.
+            storage.send(content(b"x" * (PART + 5), tmp_path), "p/x", nothing)
+        assert len(SlowS3.completions) == 1
+    finally:
+        server.shutdown()
+        server.server_close()
