@@ -115,7 +115,7 @@ class NamesRefused(CrunchError):
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = list(problems)
-        super().__init__("These file names cannot be used; rename them in the storage:\n" + "\n".join(self.problems))
+        super().__init__("These file names cannot be kept; rename the files:\n" + "\n".join(self.problems))
 
 
 class WorkspaceError(CrunchError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 from prefect import Task, task
@@ -23,6 +24,16 @@ def stage(which: Stage, *, retries: int = 0) -> Callable[[Callable[[DatasetRun],
     """Make a function the task of a stage: its states become statuses, transient errors are tried again."""
 
     def decorate(function: Callable[[DatasetRun], None]) -> StageTask:
+        @functools.wraps(function)
+        def watched(run: DatasetRun) -> None:
+            """Tells a stage's own error from Prefect's troubles around it."""
+            run.stage, run.error = which, None
+            try:
+                function(run)
+            except Exception as error:
+                run.error = error
+                raise
+
         made: StageTask = task(
             name=which.name.lower(),
             task_run_name=which.name.lower(),
@@ -35,7 +46,7 @@ def stage(which: Stage, *, retries: int = 0) -> Callable[[Callable[[DatasetRun],
             on_running=[hooks.started],
             on_completion=[hooks.succeeded],
             on_failure=[hooks.failed],
-        )(function)
+        )(watched)
         return made
 
     return decorate

@@ -196,6 +196,9 @@ def _from_older_names(document: _Document) -> dict[str, Any]:
     values = dict(document.values)
     dotted = values.pop("DEFAULT_FILE_STORAGE", None) or (FOLDER.dotted if "MEDIA_ROOT" in values else None)
     if not isinstance(dotted, str):
+        for name in values:
+            if not any(_option_of(known, name) for known in BACKENDS):
+                raise document.error(name, "unknown setting")
         remedy = "has neither STORAGES nor DEFAULT_FILE_STORAGE nor MEDIA_ROOT, so no storage is named"
         raise SettingsError(f"{document.path}: {remedy}")
     backend = backend_named(dotted)

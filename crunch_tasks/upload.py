@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect.logging import get_run_logger
 
-from crunch_tasks.contract import Stage
+from crunch_tasks.contract import WORKFLOW_FILE, Stage
 from crunch_tasks.files import publication
 from crunch_tasks.manifests import manifest_of
 from crunch_tasks.run import DatasetRun
@@ -29,12 +29,15 @@ def upload(run: DatasetRun) -> None:
         dataset_id=run.dataset_id,
         setup=run.setup_manifest,
         final=run.final_manifest,
+        inputs=run.inputs,
+        fetched=run.options.download,
         walk=walk,
-        deleted_before=run.inputs.deleted,
+        workflow_file=WORKFLOW_FILE[run.workflow_type],
         may_write=run.lease.may_write,
         check=run.lease.check,
         progress=run.transferred,
     )
+    run.lease.confirm()
     run.uploaded += published.sent
     get_run_logger().info(
         "%d files sent (%d bytes), %d were in the storage already", published.sent, published.bytes, published.present

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import sys
@@ -79,6 +80,9 @@ def main(*words: str) -> None:
     signal.signal(signal.SIGTERM, _terminated)
     # Prefect tells its states, and errors with their tracebacks, in its own pages; the terminal is for our own words.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    os.environ.setdefault("PREFECT_INTERNAL_LOGGING_LEVEL", "CRITICAL")
+    logging.raiseExceptions = False
+    _show_warnings()
     try:
         app(args=[*words, *sys.argv[1:]], prog_name="crunch")
     except CrunchError as error:
@@ -91,6 +95,15 @@ def main(*words: str) -> None:
         # Who read our output went away (`crunch files ... | head`); Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
+
+
+def _show_warnings() -> None:
+    """What the line to the server has to say, such as that it waits for an answer, goes to stderr, a line each."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    ours = logging.getLogger("crunch")
+    ours.addHandler(handler)
+    ours.propagate = False
 
 
 def _terminated(_signal: int, _frame: FrameType | None) -> None:

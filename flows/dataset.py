@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from prefect import flow, tags
-from prefect.context import FlowRunContext
+from prefect.context import FlowRunContext, TagsContext
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Cancelled as PrefectCancelled
 from prefect.utilities.urls import url_for
@@ -42,18 +45,16 @@ def dataset_run(slug: str, project: str) -> Any:
     if context is not None and context.flow_run is not None:
         run.flow_run_id = str(context.flow_run.id)
         run.flow_run_url = url_for(context.flow_run) or ""
-    try:
-        setup(run)
-        workflow(run)
-        if run.options.upload:
-            upload(run)
-        run.finished = True
-    except Cancelled as error:
-        run.error = error
-        return PrefectCancelled(message=str(error))
-    except Exception as error:
-        run.error = error
-        raise
+    # Tags are for the flow run: for each task's, Prefect would ask its server about limits on how many may run.
+    with TagsContext(current_tags=set()):
+        try:
+            setup(run)
+            workflow(run)
+            if run.options.upload:
+                upload(run)
+        except Cancelled as error:
+            return PrefectCancelled(message=str(error))
+    run.finished = True
     if run.options.upload:
         publish_summary(run)
     return None
@@ -148,10 +149,26 @@ def _run_flow(session: Session, run: DatasetRun, sender: Sender) -> tuple[Result
     except Exception:
         raise
     except BaseException as stop:
-        stopped(run, sender, [*flow_runs, *_own_flow_run(run)], stop)
+        with _deaf():
+            said = stopped(run, sender, [*flow_runs, *_own_flow_run(run)], stop)
+        session.report.say(said)
         raise
     finally:
         _current.reset(token)
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """For the seconds that a last word takes, another Ctrl-C changes nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _in_prefect(session: Session, run: DatasetRun) -> None:

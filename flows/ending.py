@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from crunch_tasks.contract import Stage, State
-from crunch_tasks.errors import Cancelled, LeaseLost, StorageError
+from crunch_tasks.errors import Cancelled, LeaseLost, StorageError, Unauthorized
 from crunch_tasks.files import publication
 from crunch_tasks.hooks import note_of
 from crunch_tasks.link.outbox import Place
@@ -17,10 +17,17 @@ from flows.watch import CANCELLED, is_cancelled
 LAST_WORD_S = 8.0
 """How long a run that is being stopped tries to tell the server, in seconds; batch systems leave about 30."""
 
+WAITING = "Its last updates are kept; the next command with this --directory sends them."
+
 
 def ended(run: DatasetRun, sender: Sender, patience_s: float) -> tuple[Result, str]:
-    """What became of a run whose flow is over, and the note on it, with every status delivered that can be."""
+    """What became of a run whose flow is over, and the note on it, with every status delivered that can be.
+
+    Raises Unauthorized when the token is refused: the next command in this directory goes on with the run.
+    """
     error = run.error
+    if isinstance(error, Unauthorized):
+        raise error
     if isinstance(error, LeaseLost):
         return Result.LEASE_LOST, str(error)
     if error is None and not run.options.upload:
@@ -29,25 +36,28 @@ def ended(run: DatasetRun, sender: Sender, patience_s: float) -> tuple[Result, s
     _make_up_for_hooks(run)
     undelivered = sender.flush(patience_s)
     if undelivered:
-        kept = f"{undelivered} updates wait in {run.workspace.state}"
-        return Result.UNDELIVERED, f"The server does not answer. {kept}; the next command in this directory sends them."
+        return Result.UNDELIVERED, f"The server does not answer. {WAITING}"
     if error is not None:
         return Result.CANCELLED if isinstance(error, Cancelled) else Result.FAILED, note_of(error)
     return _committed(run)
 
 
-def stopped(run: DatasetRun, sender: Sender, flow_runs: Sequence[UUID], stop: BaseException) -> None:
+def stopped(run: DatasetRun, sender: Sender, flow_runs: Sequence[UUID], stop: BaseException) -> str:
     """Stopped from outside: a person's cancel in Prefect fails the stage, all else gives the dataset back.
 
-    A run that had come to its end already keeps it, also if the server cannot be told now.
+    Returns what became of it, in a sentence. A run that had come to its end already keeps it, also if the server
+    cannot be told now.
     """
     if not _has_ended(run) and is_cancelled(flow_runs):
         run.record(run.stage, State.FAIL, CANCELLED)
     undelivered = sender.flush(LAST_WORD_S)
+    slug = run.claim.slug
     if _has_ended(run):
         run.lease.stop(ended=not undelivered)
-    else:
-        run.lease.release(f"stopped by {type(stop).__name__}")
+        return f"{slug} had come to its end." + (f" {WAITING}" if undelivered else "")
+    if run.lease.release(f"stopped by {type(stop).__name__}"):
+        return f"{slug} was given back unprocessed."
+    return f"{slug} could not be given back, as the server does not answer: the next command in this directory does."
 
 
 def _make_up_for_hooks(run: DatasetRun) -> None:

@@ -35,7 +35,7 @@ def takes_run_options(command: Callable[..., None]) -> Callable[..., None]:
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             option = str(first["loc"][0]).replace("_", "-")
-            raise UsageError(f"--{option}: {first['msg'].removeprefix('Value error, ')}") from None
+            raise UsageError(f"--{option}: {first['msg'].replace('Value error, ', '')}") from None
 
     options = [_option(name, field, optional=False) for name, field in RunOptions.model_fields.items()]
     return _replacing("options", options, build)(command)

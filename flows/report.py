@@ -76,7 +76,7 @@ class Report:
         moved = f"{outcome.downloaded} down, {outcome.uploaded} up"
         rest = shown(f" {outcome.dataset}  {outcome.result.value}  {outcome.seconds:.1f} s  {moved}")
         self.console.print(Text.assemble((sign, colour), rest), soft_wrap=True)
-        if outcome.note and outcome.result is not Result.COMPLETED:
+        if outcome.note:
             self.console.print(shown(_indented(outcome.note)), style="dim", soft_wrap=True)
 
     def say(self, sentence: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,10 +13,10 @@ from prefect.logging import get_run_logger
 from prefect.settings import PREFECT_API_URL
 
 from crunch_tasks.contract import LEASE_SECONDS, Stage, State
-from crunch_tasks.errors import CrunchError, NothingToProcess, Refused, StorageError, WorkspaceError
+from crunch_tasks.errors import CrunchError, NothingToProcess, Refused, SettingsError, StorageError, WorkspaceError
 from crunch_tasks.files import publication
 from crunch_tasks.files.opening import open_storage
-from crunch_tasks.files.storage import Storage, timeout_for
+from crunch_tasks.files.storage import Storage, check_reachable, timeout_for
 from crunch_tasks.files.workspace import bound_to, check_directory, held
 from crunch_tasks.link.claims import Claims, HeldRequest
 from crunch_tasks.link.client import CrunchClient
@@ -97,6 +98,8 @@ def open_session(settings: ClientSettings) -> Iterator[Session]:
     config = settings.storage_config()
     check_directory(settings.directory)
     token = settings.token.get_secret_value()
+    # A Prefect server that this command may start is not to have it.
+    os.environ.pop("CRUNCH_TOKEN", None)
     with CrunchClient(settings.url, token, patience_s=settings.server_patience_s) as client, Report() as report:
         session = Session(
             settings=settings,
@@ -106,8 +109,10 @@ def open_session(settings: ClientSettings) -> Iterator[Session]:
             claims=Claims(settings.directory, settings.url),
             report=report,
         )
-        # A storage that cannot be opened is found out before a dataset is claimed.
-        session.storage(LEASE_SECONDS)
+        try:
+            check_reachable(session.storage(LEASE_SECONDS))
+        except SettingsError as error:
+            raise SettingsError(f"{settings.storage_settings}: {error}") from error
         _check_prefect(report)
         session.finish_leftovers()
         yield session

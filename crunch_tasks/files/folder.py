@@ -81,6 +81,9 @@ class FolderStorage:
             with os.scandir(self.root / folder) as entries:
                 return list(entries)
         except FileNotFoundError:
+            if not self.root.is_dir():
+                # Of a share that is not mounted, it would be wrong to say that datasets have no files.
+                raise StorageError(f"The storage folder {self.root} is not there. Mount it, or make it.") from None
             return []
         except OSError as error:
             raise StorageError(f"The storage folder {folder!r} cannot be read: {error.strerror}") from error

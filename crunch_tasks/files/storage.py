@@ -7,13 +7,17 @@ from typing import Protocol
 
 from crunch_tasks.files.plan import ObjectInfo
 
-__all__ = ["BLOCK", "TIMEOUT_S", "Content", "ObjectInfo", "Storage", "read", "timeout_for"]
+__all__ = ["BLOCK", "TIMEOUT_S", "Content", "ObjectInfo", "Storage", "check_reachable", "read", "timeout_for"]
 
 BLOCK = 1024 * 1024
 """How many bytes are read at a time, so that memory stays flat whatever a file's size."""
 
 TIMEOUT_S = 300.0
 """How long one request to a storage may take, in seconds, unless the caller has less time."""
+
+
+NOWHERE = "crunch-looks-whether-the-storage-is-there/"
+"""A prefix without objects."""
 
 
 class Content(Protocol):
@@ -86,6 +90,11 @@ class Storage(Protocol):
 def timeout_for(lease_s: float) -> float:
     """What to give `open_storage` as `timeout_s` under leases of `lease_s` seconds, so that writes fit into them."""
     return min(TIMEOUT_S, lease_s / 3)
+
+
+def check_reachable(storage: Storage) -> None:
+    """Raises StorageError when the storage cannot be listed: a wrong key, no such bucket, a share not mounted."""
+    next(storage.list_objects(NOWHERE), None)
 
 
 def read(storage: Storage, key: str) -> bytes:

@@ -11,6 +11,7 @@ other 4xx without                        ServerError: a proxy or another site sa
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -24,6 +25,8 @@ from crunch_tasks.contract import Claim, ClaimRequest, StatusEvent
 from crunch_tasks.errors import ServerError, ServerUnavailable, UsageError
 from crunch_tasks.link import backoff
 from crunch_tasks.link.answers import body_of
+
+log = logging.getLogger("crunch.server")
 
 PATIENCE_S = 300.0
 TIMEOUT = httpx.Timeout(30.0, connect=10.0)
@@ -202,6 +205,7 @@ class CrunchClient:
             retry=retry_if_exception(lambda error: isinstance(error, _Unanswered) and (repeatable or not error.sent)),
             stop=stop_before_delay(patience_s),
             wait=_wait_s,
+            before_sleep=_say_wait,
             reraise=True,
         )
         try:
@@ -236,6 +240,11 @@ class _Unanswered(ServerUnavailable):
     def __init__(self, message: str, retry_after_s: float | None = None, *, sent: bool) -> None:
         super().__init__(message, retry_after_s)
         self.sent = sent
+
+
+def _say_wait(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    log.warning("%s Trying again in %.0f s.", error, state.upcoming_sleep)
 
 
 def _wait_s(state: RetryCallState) -> float:

@@ -30,6 +30,9 @@ from crunch_tasks.link.client import CrunchClient
 LAST_BEAT_S = 1.0
 LARGEST_SHARE = 0.9
 """Of a lease, what one write's time-out may take: the rest is for the renewal's way here."""
+CONFIRM_S = 10.0
+"""How long a run that is about to commit waits for a renewal, in seconds; a server that is away does not stop it."""
+
 RELEASE_PATIENCE_S = 5.0
 """How long a release may take: whoever is stopped by a batch system has seconds."""
 
@@ -69,6 +72,7 @@ class Lease:
         self._stop = threading.Event()
         self._beat_wanted = threading.Event()
         self._changed = threading.Condition()
+        self._renewals = 0
         self._thread = threading.Thread(target=self._run, name=f"lease of {claim.slug}", daemon=True)
 
     def __enter__(self) -> Self:
@@ -135,6 +139,19 @@ class Lease:
         The lease is still renewed, so that the Fail that says so counts.
         """
         self._end(Cancelled(message))
+
+    def confirm(self) -> None:
+        """Ask for a renewal and wait for it, CONFIRM_S seconds at most; then raises what `check` raises.
+
+        For a last look before the commit: a cancel that came since the last heartbeat is noticed.
+        """
+        with self._changed:
+            wanted = self._renewals + 1
+            deadline = time.monotonic() + CONFIRM_S
+            self._beat_wanted.set()
+            while self._renewals < wanted and self._ended is None and (left := deadline - time.monotonic()) > 0:
+                self._changed.wait(left)
+        self.check()
 
     def release(self, reason: str) -> bool:
         """Give the dataset back unprocessed, no attempt charged. False when the server could not be told.
@@ -218,6 +235,9 @@ class Lease:
         if answer.get("cancel"):
             who = answer.get("cancelled_by")
             self.cancel(f"Cancelled by {who}." if who else "Cancelled on the server.")
+        with self._changed:
+            self._renewals += 1
+            self._changed.notify_all()
 
     def _end(self, error: CrunchError) -> None:
         with self._changed:

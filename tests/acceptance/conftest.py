@@ -42,6 +42,7 @@ def storage_settings(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """The storage settings file; `folder`, or `s3` where a test asks for it by parametrizing this fixture."""
     path = tmp_path / "storage.toml"
     if request.param == "folder":
+        (tmp_path / "storage").mkdir()
         path.write_text(f'MEDIA_ROOT = "{tmp_path / "storage"}"\n')
     else:
         s3: SeaweedS3 = request.getfixturevalue("s3")

@@ -87,6 +87,7 @@ def test_media_root_is_a_folder_beside_the_file(tmp_path):
         ("s.toml", S3_TOML + 'bucket_nam = "b"\n', "line 7: bucket_nam: unknown option"),
         ("s.toml", 'MEDIA_ROOT = "f"\nAWS_LOCATION = "x"\n', "line 2: AWS_LOCATION: unknown setting"),
         ("s.toml", "MEDIA_URL = '/m/'", "no storage is named"),
+        ("s.toml", "\nMEDIA_RUT = '/m/'", "line 2: MEDIA_RUT: unknown setting"),
         ("s.toml", "[STORAGES.defualt]\nBACKEND = 'x'\n", 'STORAGES: needs an entry "default"'),
         ("s.toml", S3_TOML.replace("BACKEND", "BACKED"), "line 3: BACKED: unknown setting"),
         ("s.json", "[]", "expected settings by name"),
