@@ -56,7 +56,7 @@ def stopped(run: DatasetRun, sender: Sender, flow_runs: Sequence[UUID], stop: Ba
         run.lease.stop(ended=not undelivered)
         return f"{slug} had come to its end." + (f" {WAITING}" if undelivered else "")
     if run.lease.release(f"stopped by {type(stop).__name__}"):
-        return f"{slug} was given back unprocessed."
+        return f"{slug} was given back."
     return f"{slug} could not be given back, as the server does not answer: the next command in this directory does."
 
 

@@ -25,6 +25,9 @@ class Claim(models.Model):
     client = models.CharField(max_length=255, blank=True, default="", help_text="What the client calls itself.")
     flow_run_id = models.CharField(max_length=64, blank=True, default="")
     flow_run_url = models.CharField(max_length=1023, blank=True, default="")
+    was_completed = models.BooleanField(
+        default=False, help_text="A person's run of a completed dataset: given back, it is completed as before."
+    )
     begun = models.BooleanField(
         default=False, help_text="A heartbeat or status came since it was granted or last taken up again."
     )

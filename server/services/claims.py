@@ -79,6 +79,8 @@ def heartbeat(user: User, claim_id: int, fence: int, progress: dict[str, Any] | 
 def release(user: User, claim_id: int, fence: int, reason: str = "") -> None:
     """Give the dataset back unprocessed, no attempt charged; a cancelled one becomes failed instead.
 
+    One that was completed when a person named it is completed again: its published results stand, and a loop must
+    not process it anew because somebody stopped looking at it.
     A second release of the same claim does nothing. Raises Refused as `heartbeat` does.
     """
     with transaction.atomic():
@@ -90,7 +92,8 @@ def release(user: User, claim_id: int, fence: int, reason: str = "") -> None:
             life.fail(dataset, ClaimEnd.CANCELLED, life.cancel_note(held))
             return
         life.end_claim(held, ClaimEnd.RELEASED, reason)
-        Dataset.objects.filter(pk=dataset.pk).update(state=DatasetState.UNPROCESSED.value, **life.NO_LEASE)
+        state = DatasetState.COMPLETED if held.was_completed else DatasetState.UNPROCESSED
+        Dataset.objects.filter(pk=dataset.pk).update(state=state.value, **life.NO_LEASE)
 
 
 def cancel(user: User, claim_id: int) -> Claim:
@@ -187,6 +190,7 @@ def _take(dataset: Dataset, user: User, request: ClaimRequest) -> Claim:
         fence=dataset.fence + 1,
         request_id=request.request_id,
         client=request.client,
+        was_completed=dataset.state == DatasetState.COMPLETED.value,
         flow_run_id=request.flow_run_id,
         flow_run_url=request.flow_run_url,
     )

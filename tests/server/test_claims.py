@@ -316,3 +316,17 @@ def test_a_slow_edit_does_not_write_an_old_state_back(api: APIClient, dataset: D
     dataset.refresh_from_db()
     assert (dataset.state, dataset.fence, dataset.description) == ("running", 1, "edited")
     assert dataset.claim is not None
+
+
+def test_a_completed_dataset_that_was_named_is_completed_again_when_it_is_given_back(
+    api: APIClient, dataset: Dataset
+) -> None:
+    first = claim(api).json()
+    status(api, first, Stage.UPLOAD, State.SUCCESS)
+    dataset.refresh_from_db()
+    published = (dataset.manifest_sha256, dataset.manifest_fence)
+    again = claim(api, dataset=dataset.slug).json()
+    assert release(api, again).status_code == 200
+    dataset.refresh_from_db()
+    assert (dataset.state, dataset.manifest_sha256, dataset.manifest_fence) == ("completed", *published)
+    assert claim(api).status_code == 204
