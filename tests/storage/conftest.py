@@ -47,6 +47,7 @@ def storage_of(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Calla
         if kind == "memory":
             return MemoryStorage()
         if kind == "folder":
+            place.mkdir(parents=True)
             config = {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": str(place)}}
         elif kind == "django folder":
             config = {"BACKEND": "tests.support.storages.SiteStorage", "OPTIONS": {"location": str(place)}}
