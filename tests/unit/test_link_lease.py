@@ -249,6 +249,14 @@ def test_a_leftover_whose_claim_has_ended_is_forgotten(server, tmp_path):
     assert list(Claims(tmp_path, URL).leftovers()) == []
 
 
+def test_a_last_look_before_the_commit_notices_a_cancel_since_the_last_heartbeat(server, tmp_path):
+    with claimed(server, tmp_path) as lease:
+        lease.confirm()
+        server.claims[lease.claim.claim].cancelled_by = "bob"
+        with pytest.raises(Cancelled, match="bob"):
+            lease.confirm()
+
+
 def test_nothing_to_claim_leaves_nothing_behind(server, tmp_path):
     server.datasets["p:d"]["locked"] = True
     assert claimed(server, tmp_path) is None

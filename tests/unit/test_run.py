@@ -176,4 +176,6 @@ def test_a_stage_starts_once_and_ends_once_whatever_its_retries(
     last = errors[calls - 1] if len(errors) >= calls else None
     assert type(run_stage(run, setup, retries=2)) is type(last)
     assert work.calls == calls
+    # What the run takes for its error is the stage's own, not Prefect's; a retry that did well leaves none.
+    assert run.error is last
     assert told(run) == [(Stage.SETUP, State.START, ""), *((Stage.SETUP, *end) for end in ends)]
