@@ -43,7 +43,7 @@ def setup(run: DatasetRun) -> None:
     run.inputs = _inputs(run)
     run.remarks = _left_out(run.inputs)
     sha256 = hashlib.sha256(workflow).hexdigest()
-    start = Journal(inputs=_digest(run.inputs, run.committed_fence), workflow=f"{run.workflow_type}:{sha256}")
+    start = Journal(inputs=_digest(run), workflow=f"{run.workflow_type}:{sha256}")
     earlier = run.journal()
     if _only_upload_is_missing(run, earlier, start):
         get_run_logger().info("The workflow ended here before: only Upload is missing")
@@ -148,10 +148,11 @@ def _write_own_files(run: DatasetRun, workflow: bytes, initial: Manifest) -> Non
     run.workspace.write(SETUP_MANIFEST, initial.checksums_json())
 
 
-def _digest(inputs: Inputs, fence: int) -> str:
-    """The same as long as the inputs are: path, size and version of each, or its MD5 where versions are not told.
+def _digest(run: DatasetRun) -> str:
+    """The same as long as the inputs are, and whether they are fetched: path, size and version of each, or its MD5
+    where versions are not told.
 
     In this order: an attempt's plan may tell the MD5 of an object that had none before, and that is no change.
     """
-    rows = [(path, source.size, source.tag or source.md5) for path, source in sorted(inputs.files.items())]
-    return hashlib.sha256(json.dumps([fence, rows]).encode()).hexdigest()
+    rows = [(path, source.size, source.tag or source.md5) for path, source in sorted(run.inputs.files.items())]
+    return hashlib.sha256(json.dumps([run.committed_fence, run.options.download, rows]).encode()).hexdigest()
