@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import DatabaseError, transaction
+from django.http import Http404
 from drf_spectacular.utils import extend_schema, extend_schema_field, inline_serializer
 from rest_framework import exceptions, serializers, viewsets
 from rest_framework.decorators import action
@@ -161,9 +162,15 @@ class NodeViews(API, viewsets.ModelViewSet[Any]):
     lookup_value_regex = "[^/]+"
 
     def get_object(self) -> Any:
-        if "\x00" in self.kwargs["slug"]:
-            raise exceptions.NotFound
-        return super().get_object()
+        slug = self.kwargs["slug"]
+        unknown = exceptions.NotFound(f"There is no {self.get_queryset().model._meta.verbose_name} {slug!r}.")
+        # PostgreSQL takes no NUL, not even to look for it.
+        if "\x00" in slug:
+            raise unknown
+        try:
+            return super().get_object()
+        except Http404:
+            raise unknown from None
 
 
 class ProjectViews(NodeViews):

@@ -65,7 +65,8 @@ def data_folder() -> Path:
 def prepare_data_folder() -> None:
     """Make the data folder. Raises SettingsError when that cannot be."""
     try:
-        data_folder().mkdir(parents=True, exist_ok=True)
+        # The database in it holds people's tokens: for the server's own user only.
+        data_folder().mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise WrongSetting(f"CRUNCH_DATA: cannot make the folder {data_folder()}: {error.strerror}.") from error
 

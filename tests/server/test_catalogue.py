@@ -231,3 +231,9 @@ def test_limits_of_a_project_are_checked(api: APIClient, project: Project) -> No
     ):
         assert list(api.patch("/api/projects/birds/", bad).json()) == list(bad)
     assert api.patch("/api/projects/birds/", {"workflow_timeout_s": 60}).json()["workflow_timeout_s"] == 60
+
+
+def test_what_is_not_there_is_named(api: APIClient) -> None:
+    for kind, what in (("projects", "project"), ("datasets", "dataset"), ("items", "item")):
+        answer = api.get(f"/api/{kind}/no:such/")
+        assert (answer.status_code, answer.json()) == (404, {"detail": f"There is no {what} 'no:such'."})
