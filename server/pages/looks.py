@@ -28,7 +28,7 @@ class Look:
 
 
 def look(dataset: Dataset) -> Look:
-    """A dataset's state, as DESIGN has pages say it."""
+    """A dataset's state in the words and colour of the pages."""
     if dataset.lease_expired:
         return Look(EXPIRED, "running, lease expired")
     return Look(dataset.state, dataset.state)
