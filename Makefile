@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help install demo test test-quick test-all check format docs browser clean
+.PHONY: help install demo test test-quick check format docs browser clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -20,14 +20,11 @@ $(STAMP): pyproject.toml constraints.txt
 demo: install  ## Process real data end to end; ARGS=--exit stops when it is done
 	@$(BIN)/python -m deployments.demo $(ARGS)
 
-test: install browser check  ## All tests but the long walks, which are sampled
+test: install browser check  ## All checks and tests; about six minutes on two cores
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 test-quick: install  ## The tests that start no servers: under a minute
 	$(BIN)/python -m pytest -m 'not slow'
-
-test-all: install browser check  ## All tests, the long walks whole
-	CRUNCH_TEST_ALL=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: install  ## Style, types, and who may import whom
 	$(BIN)/ruff check
