@@ -1,10 +1,14 @@
 """The computation of a workspace's MD5 manifest, as the one thing of a run that Prefect caches.
 
-The key is a fingerprint of every file's name, size, times and inode, so a hit means that no file was touched since.
+The key is a fingerprint of every file's name, size, times and inode, so a hit means that no file was touched since;
+and of this machine and folder, since Prefect's results may be kept where many machines find them.
 """
 
 from __future__ import annotations
 
+import hashlib
+import socket
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +23,8 @@ from crunch_tasks.run import DatasetRun
 
 def manifest_of(run: DatasetRun, walk: Walk) -> Manifest:
     """The manifest of the walked files; files are read only where neither Prefect nor our own hash cache knows them."""
-    return Manifest.from_wire(_md5_manifest(_Unlooked(run, walk), fingerprint(walk)))
+    place = f"{socket.gethostname()} {uuid.getnode()} {run.workspace.root} {fingerprint(walk)}"
+    return Manifest.from_wire(_md5_manifest(_Unlooked(run, walk), hashlib.sha256(place.encode()).hexdigest()))
 
 
 class _Unlooked:
