@@ -10,7 +10,9 @@ from crunch_tasks.errors import ServerError, ServerUnavailable
 
 MAX_BYTES = 1024 * 1024
 TIMEOUT_S = 30.0
-"""For each step, and for the whole of it, in seconds."""
+"""For each step of an answer, in seconds."""
+TOTAL_S = 60.0
+"""For the whole of it: a host may drip."""
 
 
 def fetch_workflow(address: str) -> bytes:
@@ -18,7 +20,7 @@ def fetch_workflow(address: str) -> bytes:
 
     Raises ServerUnavailable when a retry may help, ServerError otherwise, also for more than MAX_BYTES.
     """
-    deadline = time.monotonic() + TIMEOUT_S
+    deadline = time.monotonic() + TOTAL_S
     try:
         with httpx.stream("GET", address, follow_redirects=True, timeout=TIMEOUT_S) as answer:
             if answer.status_code != httpx.codes.OK:
@@ -29,7 +31,7 @@ def fetch_workflow(address: str) -> bytes:
             for block in answer.iter_bytes():
                 content += block
                 if time.monotonic() > deadline:
-                    raise ServerUnavailable(f"The workflow at {address} did not come within {TIMEOUT_S:g} s.")
+                    raise ServerUnavailable(f"The workflow at {address} did not come within {TOTAL_S:g} s.")
                 if len(content) > MAX_BYTES:
                     raise ServerError(f"The workflow at {address} is larger than {MAX_BYTES} bytes.")
     except (httpx.HTTPError, httpx.InvalidURL) as error:
