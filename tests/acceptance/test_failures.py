@@ -87,9 +87,14 @@ def test_wrong_settings_end_with_a_sentence_and_exit_code_2(site: Site, tmp_path
     assert "There is no dataset 'no:such'" in said("run", "no:such", code=1)
     assert "there is no file" in said("next", "--path", str(tmp_path / "none.sh"))
     assert "not a web address" in said("next", "--url", "nonsense")
+    unmounted = tmp_path / "unmounted.toml"
+    unmounted.write_text(f'MEDIA_ROOT = "{tmp_path / "unmounted"}"\n')
+    waits = site.add_dataset(site.add_project("Waits", "true\n"), "one", {"input": b"x"})
+    assert "is not there. Mount it" in said("loop", "--storage-settings", str(unmounted), code=1)
+    assert site.dataset(waits)["state"] == "unprocessed"
     (tmp_path / "a-file").touch()
     assert "cannot be written" in said("next", "--directory", str(tmp_path / "a-file" / "x"), code=1)
-    assert site.client.next() == ""
+    assert site.client.next() == waits
 
 
 def test_a_folder_of_another_dataset_fails_its_own_dataset_only(site: Site) -> None:
