@@ -17,11 +17,11 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from prefect.states import Cancelled as PrefectCancelled
 from prefect.utilities.urls import url_for
 
-from crunch_tasks.contract import Stage, State, StatusEvent
+from crunch_tasks.contract import Stage, State
 from crunch_tasks.errors import Cancelled, CrunchError, WorkspaceError
 from crunch_tasks.files.workspace import Workspace
 from crunch_tasks.link.lease import Lease
-from crunch_tasks.link.outbox import Outbox, event_id
+from crunch_tasks.link.outbox import Outbox, event_of
 from crunch_tasks.link.sender import Sender
 from crunch_tasks.run import DatasetRun, Result
 from crunch_tasks.settings import RunOptions
@@ -118,18 +118,7 @@ def _refused(session: Session, lease: Lease, problem: str, started: float) -> Ou
     Told without the outbox, which is that other dataset's.
     """
     claim = lease.claim
-    session.client.post_status(
-        StatusEvent(
-            event_id=event_id(claim.site, claim.claim, Stage.SETUP, State.FAIL),
-            site=claim.site,
-            claim=claim.claim,
-            fence=claim.fence,
-            dataset=int(claim.dataset["id"]),
-            stage=Stage.SETUP,
-            state=State.FAIL,
-            note=problem,
-        )
-    )
+    session.client.post_status(event_of(claim, Stage.SETUP, State.FAIL, problem))
     lease.stop(ended=True)
     return Outcome(claim.slug, Result.FAILED, now() - started, problem)
 

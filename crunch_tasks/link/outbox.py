@@ -47,6 +47,20 @@ def event_id(site: str, claim: int, stage: Stage, state: State) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{site}#claim={claim}&stage={int(stage)}&state={int(state)}"))
 
 
+def event_of(claim: Claim, stage: Stage, state: State, note: str = "") -> StatusEvent:
+    """What a claim's holder has to say of a stage, its note fit for the wire."""
+    return StatusEvent(
+        event_id=event_id(claim.site, claim.claim, stage, state),
+        site=claim.site,
+        claim=claim.claim,
+        fence=claim.fence,
+        dataset=int(claim.dataset["id"]),
+        stage=stage,
+        state=state,
+        note=cap_note(note),
+    )
+
+
 class Outbox:
     """The events of one dataset's runs from this directory; safe to share among threads.
 
@@ -74,15 +88,8 @@ class Outbox:
 
         Raises WorkspaceError when it cannot be written.
         """
-        event = StatusEvent(
-            event_id=event_id(claim.site, claim.claim, stage, state),
-            site=claim.site,
-            claim=claim.claim,
-            fence=claim.fence,
-            dataset=int(claim.dataset["id"]),
-            stage=stage,
-            state=state,
-            note=cap_note(note),
+        event = replace(
+            event_of(claim, stage, state, note),
             flow_run_id=flow_run_id,
             flow_run_url=flow_run_url,
             manifest_sha256=manifest_sha256,
