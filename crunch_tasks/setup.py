@@ -12,9 +12,10 @@ from crunch_tasks.contract import DATASET_JSON, PROJECT_JSON, SETUP_MANIFEST, WO
 from crunch_tasks.errors import ObjectMissing, WorkflowFailed
 from crunch_tasks.files import own_files, publication
 from crunch_tasks.files.checksums import fingerprint
+from crunch_tasks.files.download import download
 from crunch_tasks.files.manifest import Manifest
 from crunch_tasks.files.plan import Inputs
-from crunch_tasks.files.transfer import download
+from crunch_tasks.files.tree import Walk
 from crunch_tasks.link.web import fetch_workflow
 from crunch_tasks.manifests import manifest_of
 from crunch_tasks.run import DatasetRun, Journal
@@ -55,8 +56,10 @@ def setup(run: DatasetRun) -> None:
         # Killed from here on, what is still here must not be taken for finished work of this start.
         run.forget_journal()
     if run.options.download:
-        _restore_inputs(run, keep_outputs=run.workflow_type is WorkflowType.SNAKEMAKE and same_start)
-    found = manifest_of(run, run.workspace.walk())
+        walk = _restore_inputs(run, keep_outputs=run.workflow_type is WorkflowType.SNAKEMAKE and same_start)
+    else:
+        walk = run.workspace.walk()
+    found = manifest_of(run, walk)
     if run.options.download:
         # What a Snakemake run before finished is no input.
         found = Manifest({path: found[path] for path in run.inputs.files})
@@ -123,7 +126,8 @@ def _inputs(run: DatasetRun) -> Inputs:
     return inputs
 
 
-def _restore_inputs(run: DatasetRun, *, keep_outputs: bool) -> None:
+def _restore_inputs(run: DatasetRun, *, keep_outputs: bool) -> Walk:
+    """Returns what the workspace has then."""
     if not keep_outputs:
         run.workspace.remove_leftovers(run.inputs.files.keys())
     moved = download(run.storage, run.inputs.files, run.workspace, check=run.lease.check, progress=run.transferred)
@@ -138,6 +142,7 @@ def _restore_inputs(run: DatasetRun, *, keep_outputs: bool) -> None:
         run.workspace.root,
         moved.skipped,
     )
+    return moved.walk
 
 
 def _write_own_files(run: DatasetRun, workflow: bytes, initial: Manifest) -> None:

@@ -20,57 +20,90 @@ from crunch_tasks.files.manifest import Entry, Manifest
 from crunch_tasks.files.parallel import Check, in_parallel
 from crunch_tasks.files.paths import refuse_bad_names
 from crunch_tasks.files.storage import BLOCK
-from crunch_tasks.files.tree import FileStat, Walk
+from crunch_tasks.files.sums import PartSum
+from crunch_tasks.files.tree import FileStat, Folders, Tree, Walk
+
+_SMALL = 128 * 1024
+"""Bytes that are hashed in less time than it takes to open two files."""
 
 _CLOCK_TICK_NS = 20_000_000
 """Two writes within one tick of the file system's clock can leave the same time."""
 
 
 class HashCache:
-    """MD5 sums by path, valid while size, mtime, ctime and inode stay what they were. Safe to use from threads."""
+    """MD5 sums by path, valid while size, mtime, ctime and inode stay what they were. Safe to use from threads.
+
+    Of large files it also keeps what an object store will make of their parts (`sums.PartSum`), "" where nobody asked.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._known: dict[str, tuple[FileStat, str]] = {}
+        self._known: dict[str, tuple[FileStat, str, str]] = {}
+        self._is_saved = True
         try:
             body = json.loads(path.read_bytes())
-            self._known = {name: (FileStat(*value[:4]), str(value[4])) for name, value in body.items()}
+            self._known = {name: (FileStat(*value[:4]), str(value[4]), str(value[5])) for name, value in body.items()}
         except (OSError, ValueError, TypeError, IndexError, AttributeError):
             # A cache that cannot be read costs time, nothing else.
             self._known = {}
 
     def get(self, path: str, status: FileStat) -> str | None:
         """The MD5 of the file at `path` if it is still the file that was hashed."""
-        known = self._known.get(path)
-        return known[1] if known and known[0] == _without_target(status) else None
+        return self._sums(path, status)[0] or None
 
-    def put(self, path: str, status: FileStat, md5: str) -> None:
+    def parts(self, path: str, status: FileStat) -> str:
+        """The sum of its parts if it is still the file that was hashed and somebody asked for that then, else ""."""
+        return self._sums(path, status)[1]
+
+    def _sums(self, path: str, status: FileStat) -> tuple[str, str]:
+        known = self._known.get(path)
+        return known[1:] if known and known[0] == _without_target(status) else ("", "")
+
+    def has_all(self, walk: Walk) -> bool:
+        """Whether no file of the walk would have to be hashed."""
+        return all(self.get(path, walked) for path, walked in walk.files.items())
+
+    def put(self, path: str, status: FileStat, md5: str, parts: str = "") -> None:
         with self._lock:
-            self._known[path] = (_without_target(status), md5)
+            self._known[path] = (_without_target(status), md5, parts)
+            self._is_saved = False
 
     def save(self) -> None:
-        """Write the cache, old or new as a whole whatever happens."""
+        """Write the cache if it has news, old or new as a whole whatever happens."""
+        if self._is_saved:
+            return
         with self._lock:
+            self._is_saved = True
             body = {
-                path: [status.size, status.mtime_ns, status.ctime_ns, status.inode, md5]
-                for path, (status, md5) in self._known.items()
+                path: [status.size, status.mtime_ns, status.ctime_ns, status.inode, md5, parts]
+                for path, (status, md5, parts) in self._known.items()
             }
         tree.write_file(self._path.parent, self._path.name, json.dumps(body).encode())
 
 
 def _without_target(status: FileStat) -> FileStat:
-    return FileStat(status.size, status.mtime_ns, status.ctime_ns, status.inode)
+    return status if status.target is None else FileStat(status.size, status.mtime_ns, status.ctime_ns, status.inode)
 
 
 class FileContent:
-    """A local file as `Storage.send` reads it: hashed on the way, refused when it is not what was announced."""
+    """A local file as `Storage.send` reads it: hashed on the way, refused when it is not what was announced.
+
+    With the sum of its `parts` it is not hashed again: the storage's answer tells whether they arrived.
+    """
 
     def __init__(
-        self, file: FileIO, name: str, size: int, md5: str, on_bytes: Callable[[int], None] = lambda _: None
+        self,
+        file: FileIO,
+        name: str,
+        size: int,
+        md5: str,
+        on_bytes: Callable[[int], None] = lambda _: None,
+        parts: str = "",
     ) -> None:
         self.size = size
         self.md5 = md5
+        self.parts = parts
         self._file = file
         self._name = name
         self._on_bytes = on_bytes
@@ -87,71 +120,108 @@ class FileContent:
             data = self._file.read(size) or b""
         except OSError as error:
             raise WorkspaceError(f"{self._name!r} cannot be read: {error.strerror}") from error
-        self._hash.update(data)
+        if not self.parts:
+            self._hash.update(data)
         self._done += len(data)
         self._on_bytes(len(data))
         ended = not data or size < 0
         if self._done > self.size or (ended and size != 0 and not self.is_verified):
-            raise WorkspaceError(f"{self._name!r} changed while it was being sent; run again when nothing writes to it")
+            raise WorkspaceError(changed(self._name))
         return data
 
     @property
     def is_verified(self) -> bool:
         """Whether all of it was read and was what was announced."""
-        return self._done == self.size and self._hash.hexdigest() == self.md5
+        return self._done == self.size and (bool(self.parts) or self._hash.hexdigest() == self.md5)
 
 
-def hash_file(file: FileIO, check: Check = lambda: None) -> str:
-    """The MD5 of an open file's bytes, in lower-case hex; `check` is called between blocks and may raise."""
+def changed(path: str) -> str:
+    """What to say of a file that has other bytes than its manifest says."""
+    return f"{path!r} changed while it was being sent; run again when nothing writes to it"
+
+
+def hash_file(file: FileIO, size: int, check: Check = lambda: None, part: int | None = None) -> tuple[str, str]:
+    """The MD5 of an open file's bytes, in lower-case hex, and with `part` the sum of parts of so many bytes, else "".
+
+    `size` is how many bytes there should be: small files need no memory for a whole block, which takes longer than to
+    read. `check` is called between blocks and may raise.
+    """
     digest = hashlib.md5(usedforsecurity=False)
-    while block := file.read(BLOCK):
+    parts = PartSum(part) if part else None
+    while block := file.read(min(BLOCK, size + 1)):
         digest.update(block)
+        if parts:
+            parts.update(block)
         check()
-    return digest.hexdigest()
+    return digest.hexdigest(), parts.result() if parts else ""
 
 
-def hash_walked(root: Path, path: str, walked: FileStat, cache: HashCache, check: Check) -> str:
-    """The MD5 of a walked file, from the cache when it is untouched. Raises WorkspaceError, naming it."""
+def hash_walked(
+    root: Tree, path: str, walked: FileStat, cache: HashCache, check: Check, part: int | None = None
+) -> str:
+    """The MD5 of a walked file, from the cache when it is untouched. Raises WorkspaceError, naming it.
+
+    With `part`, the cache gets the sum of its parts too.
+    """
     known = cache.get(path, walked)
     if known is not None:
         return known
     with tree.open_file(root, path, walked) as file:
         try:
-            md5 = hash_file(file, check)
+            md5, parts = hash_file(file, walked.size, check, part)
         except OSError as error:
-            raise WorkspaceError(f"{path!r} in {root} cannot be read: {error.strerror}") from error
+            raise WorkspaceError(f"{path!r} cannot be read: {error.strerror}") from error
         if FileStat.of(os.fstat(file.fileno()), walked.target) != walked:
-            raise WorkspaceError(f"{path!r} in {root} changed while it was being hashed")
+            raise WorkspaceError(f"{path!r} changed while it was being hashed; run again when nothing writes to it")
     if time.time_ns() - max(walked.mtime_ns, walked.ctime_ns) > _CLOCK_TICK_NS:
-        cache.put(path, walked, md5)
+        cache.put(path, walked, md5, parts)
     return md5
 
 
 def compute_manifest(
-    root: Path, walk: Walk, cache: HashCache, *, folds: bool = False, check: Check = lambda: None
+    root: Path,
+    walk: Walk,
+    cache: HashCache,
+    *,
+    folds: bool = False,
+    part_size: Callable[[int], int | None] = lambda _: None,
+    check: Check = lambda: None,
 ) -> Manifest:
     """The manifest of a walked workspace; unchanged files are not hashed again. Saves the cache.
+
+    `part_size` says in parts of how many bytes a file of so many bytes will be sent, if its sum is to be known then.
 
     Raises NamesRefused for names that cannot be kept, WorkspaceError for files that changed or cannot be read.
     """
     refuse_bad_names(walk.files, folds=folds)
 
-    def entry(path: str, check: Check) -> Entry:
+    folders = Folders(root)
+
+    def hash_one(path: str, check: Check) -> str:
         check()
         walked = walk.files[path]
-        return Entry(hash_walked(root, path, walked, cache, check), walked.size, walked.mtime_ns)
+        return hash_walked(folders, path, walked, cache, check, part_size(walked.size))
 
+    known = {path: md5 for path, walked in walk.files.items() if (md5 := cache.get(path, walked))}
+    new = [path for path in walk.files if path not in known]
     try:
-        # Twice the cores: while one thread waits for the disk another one hashes.
-        entries = in_parallel(entry, walk.files, 2 * (os.cpu_count() or 1), check)
+        for paths, threads in (
+            # Of small files, opening takes most of the time, and Python opens one at a time: more threads are slower.
+            ([path for path in new if walk.files[path].size <= _SMALL], 2),
+            # Twice the cores: while one thread waits for the disk another one hashes.
+            ([path for path in new if walk.files[path].size > _SMALL], 2 * (os.cpu_count() or 1)),
+        ):
+            known |= zip(paths, in_parallel(hash_one, paths, threads, check), strict=True)
     finally:
         cache.save()
-    return Manifest(dict(zip(walk.files, entries, strict=True)))
+    return Manifest({path: Entry(known[path], walked.size, walked.mtime_ns) for path, walked in walk.files.items()})
 
 
 def fingerprint(walk: Walk) -> str:
     """A text that changes whenever a walked file may have changed: the key for a cached manifest, in hex."""
     digest = hashlib.sha256()
     for path, file in walk.files.items():
-        digest.update(json.dumps([path, file.size, file.mtime_ns, file.ctime_ns, file.inode, file.target]).encode())
+        # `repr` of a name has no line end, so each file is one line whatever it is called.
+        line = f"{path!r} {file.size} {file.mtime_ns} {file.ctime_ns} {file.inode} {file.target!r}\n"
+        digest.update(line.encode("utf-8", "surrogatepass"))
     return digest.hexdigest()

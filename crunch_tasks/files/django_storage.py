@@ -28,7 +28,7 @@ from crunch_tasks.errors import (
     StorageError,
     TransferError,
 )
-from crunch_tasks.files.storage import BLOCK, Content, ObjectInfo
+from crunch_tasks.files.storage import BLOCK, Content, ObjectInfo, Source
 
 _OVERWRITE = {"file_overwrite": True, "overwrite_files": True}
 """Switches of django-storages' classes that make them overwrite instead of renaming."""
@@ -43,7 +43,7 @@ class DjangoStorage:
         self.timeout_s = timeout_s
         # Each instance of an in-memory storage has its own files, so all threads must share one.
         self._shared = first if isinstance(first, InMemoryStorage) else None
-        self.parallel = 1 if self._shared is not None else 4
+        self.parallel = self.parallel_large = 1 if self._shared is not None else 4
         self._make = make
         self._local = threading.local()
         self._lock = threading.RLock()
@@ -131,8 +131,23 @@ class DjangoStorage:
         """Django's interface tells no MD5 that could be in doubt."""
         return True
 
-    def iter_bytes(self, key: str) -> Iterator[bytes]:
+    def part_size(self, size: int) -> None:
+        """It sends files as a whole."""
+
+    def part_of(self, source: Source) -> None:
+        """Django's interface knows of no parts."""
+
+    def read(self, key: str) -> bytes:
         with self._using(key) as storage, storage.open(key, "rb") as file:
+            return bytes(file.read())
+
+    def iter_bytes(self, source: Source, start: int = 0) -> Iterator[bytes]:
+        return self._blocks(source.key, start)
+
+    def _blocks(self, key: str, start: int = 0) -> Iterator[bytes]:
+        with self._using(key) as storage, storage.open(key, "rb") as file:
+            if start:
+                file.seek(start)
             while block := file.read(BLOCK):
                 yield block
 
@@ -174,24 +189,24 @@ class DjangoStorage:
 
     def _read_back(self, key: str, md5: str) -> None:
         digest = hashlib.md5(usedforsecurity=False)
-        for block in self.iter_bytes(key):
+        for block in self._blocks(key):
             digest.update(block)
         if digest.hexdigest() != md5:
             self.delete(key)
             raise TransferError(f"{key!r} did not arrive as it was sent: MD5 {md5} sent, {digest.hexdigest()} stored")
 
-    def write(self, key: str, data: bytes) -> ObjectInfo:
+    def write(self, key: str, data: bytes, md5: str | None = None) -> ObjectInfo:
         with tempfile.SpooledTemporaryFile(max_size=len(data) + 1) as file:
             file.write(data)
             file.seek(0)
             self._save(key, File(file, name=key), lambda: None)
-        self._read_back(key, hashlib.md5(data, usedforsecurity=False).hexdigest())
+        self._read_back(key, md5 or hashlib.md5(data, usedforsecurity=False).hexdigest())
         return self._info(key)
 
     def copy(self, source: str, target: str) -> None:
         digest = hashlib.md5(usedforsecurity=False)
         with tempfile.TemporaryFile() as file:
-            for block in self.iter_bytes(source):
+            for block in self._blocks(source):
                 digest.update(block)
                 file.write(block)
             file.seek(0)

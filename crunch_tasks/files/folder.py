@@ -15,7 +15,7 @@ from typing import Any
 from crunch_tasks.errors import ObjectMissing, SettingsError, StorageError, TransferError
 from crunch_tasks.files import tree
 from crunch_tasks.files.paths import name_problem
-from crunch_tasks.files.storage import BLOCK, Content, ObjectInfo
+from crunch_tasks.files.storage import BLOCK, Content, ObjectInfo, Source
 
 PARTIAL = ".crunch-part-"
 """How a file is called while it is being written, beside its final name; such names are never listed."""
@@ -28,6 +28,7 @@ class FolderStorage:
     """
 
     parallel = 8
+    parallel_large = 8
     timeout_s = 1.0
     """A rename is over at once, or the file system hangs."""
 
@@ -107,8 +108,22 @@ class FolderStorage:
         etag = f"{status.st_ino}-{status.st_mtime_ns}-{status.st_ctime_ns}"
         return ObjectInfo(key, status.st_size, status.st_mtime_ns, None, etag)
 
-    def iter_bytes(self, key: str) -> Iterator[bytes]:
+    def part_size(self, size: int) -> None:
+        """It sends files as a whole."""
+
+    def part_of(self, source: Source) -> None:
+        """A folder has no parts."""
+
+    def read(self, key: str) -> bytes:
         with self._translated(key), self._open(key) as file:
+            return bytes(file.read())
+
+    def iter_bytes(self, source: Source, start: int = 0) -> Iterator[bytes]:
+        return self._blocks(source.key, start)
+
+    def _blocks(self, key: str, start: int = 0) -> Iterator[bytes]:
+        with self._translated(key), self._open(key) as file:
+            file.seek(start)
             while block := file.read(BLOCK):
                 yield block
 
@@ -129,7 +144,7 @@ class FolderStorage:
         info = self._put(key, blocks(), before_commit)
         return ObjectInfo(key, info.size, info.mtime_ns, content.md5, info.etag)
 
-    def write(self, key: str, data: bytes) -> ObjectInfo:
+    def write(self, key: str, data: bytes, md5: str | None = None) -> ObjectInfo:  # noqa: ARG002
         return self._put(key, iter([data]), lambda: None)
 
     def _put(self, key: str, blocks: Iterator[bytes], before_commit: Callable[[], None]) -> ObjectInfo:
@@ -168,10 +183,7 @@ class FolderStorage:
         return real
 
     def copy(self, source: str, target: str) -> None:
-        def blocks() -> Iterator[bytes]:
-            yield from self.iter_bytes(source)
-
-        self._put(target, blocks(), lambda: None)
+        self._put(target, self._blocks(source), lambda: None)
 
     def delete(self, key: str) -> None:
         self._check(key)

@@ -10,6 +10,8 @@ import json
 import threading
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import cached_property
+from io import FileIO
 from pathlib import Path
 
 from crunch_tasks.files.plan import ObjectInfo
@@ -41,21 +43,26 @@ class KnownObjects:
         temporary.replace(self._path)
 
     def put(self, info: ObjectInfo, md5: str) -> None:
-        """Remember that this version of the object has this MD5, if versions can be told apart."""
-        if info.tag is None or self._known.get(info.key) == (info.size, info.tag, md5):
+        """Remember that this version of the object has this MD5, if versions can be told apart, and do not tell it."""
+        if info.tag is None or md5 in info.tag or self._known.get(info.key) == (info.size, info.tag, md5):
             return
         with self._lock:
             self._known[info.key] = (info.size, info.tag, md5)
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(_line(info.key, info.size, info.tag, md5))
+            self._file.write(_line(info.key, info.size, info.tag, md5).encode())
+
+    @cached_property
+    def _file(self) -> FileIO:
+        """Not buffered: a kill loses nothing that was put."""
+        return FileIO(self._path, "a")
 
     def fill_in(self, infos: Iterable[ObjectInfo]) -> list[ObjectInfo]:
         """The objects, with the MD5 where the storage does not tell it and it is known here."""
-        return [info if info.md5 else replace(info, md5=self._md5(info)) for info in infos]
+        return [info if info.md5 else replace(info, md5=self.md5(info.key, info.size, info.tag)) for info in infos]
 
-    def _md5(self, info: ObjectInfo) -> str | None:
-        known = self._known.get(info.key)
-        return known[2] if known and known[:2] == (info.size, info.tag) else None
+    def md5(self, key: str, size: int, tag: str | None) -> str | None:
+        """The MD5 of this version of the object, if it is known here."""
+        known = self._known.get(key)
+        return known[2] if known and known[:2] == (size, tag) else None
 
 
 def _line(key: str, size: int, tag: str, md5: str) -> str:

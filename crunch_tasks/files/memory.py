@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 from crunch_tasks.errors import ObjectMissing
-from crunch_tasks.files.storage import BLOCK, Content, ObjectInfo
+from crunch_tasks.files.storage import BLOCK, Content, ObjectInfo, Source
 
 
 class MemoryStorage:
@@ -19,6 +19,7 @@ class MemoryStorage:
 
     description = "memory"
     parallel = 4
+    parallel_large = 2
     timeout_s = 0.1
 
     def __init__(self, objects: dict[str, bytes] | None = None, *, tells_sums: bool = True) -> None:
@@ -50,13 +51,26 @@ class MemoryStorage:
     def tells_md5(self, key: str) -> bool:  # noqa: ARG002
         return self.tells_sums
 
-    def iter_bytes(self, key: str) -> Iterator[bytes]:
+    def part_size(self, size: int) -> None:
+        """It sends files as a whole."""
+
+    def part_of(self, source: Source) -> None:
+        """Its sums are of whole objects."""
+
+    def read(self, key: str) -> bytes:
+        self._count("read")
+        return self._data(key)
+
+    def iter_bytes(self, source: Source, start: int = 0) -> Iterator[bytes]:
         self._count("iter_bytes")
+        data = self._data(source.key)
+        for at in range(start, len(data), BLOCK):
+            yield data[at : at + BLOCK]
+
+    def _data(self, key: str) -> bytes:
         if key not in self.objects:
             raise ObjectMissing(f"{key!r} is not in the storage")
-        data = self.objects[key]
-        for start in range(0, len(data), BLOCK):
-            yield data[start : start + BLOCK]
+        return self.objects[key]
 
     def send(self, content: Content, key: str, before_commit: Callable[[], None]) -> ObjectInfo:
         self._count("send")
@@ -65,7 +79,7 @@ class MemoryStorage:
         before_commit()
         return self._put(key, data)
 
-    def write(self, key: str, data: bytes) -> ObjectInfo:
+    def write(self, key: str, data: bytes, md5: str | None = None) -> ObjectInfo:  # noqa: ARG002
         self._count("write")
         return self._put(key, data)
 

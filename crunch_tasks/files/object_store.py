@@ -8,7 +8,7 @@ import mimetypes
 import re
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import obstore
 from obstore.exceptions import (
@@ -16,27 +16,33 @@ from obstore.exceptions import (
     InvalidPathError,
     NotSupportedError,
     PermissionDeniedError,
+    PreconditionError,
     UnauthenticatedError,
     UnknownConfigurationKeyError,
 )
 
 from crunch_tasks.errors import CrunchError, NamesRefused, ObjectMissing, StorageError, TransferError
 from crunch_tasks.files.object_store_settings import Opened, open_from_django
-from crunch_tasks.files.parallel import in_parallel
-from crunch_tasks.files.storage import BLOCK, Content, ObjectInfo
+from crunch_tasks.files.parallel import ahead, in_parallel
+from crunch_tasks.files.storage import BLOCK, LARGE, Content, ObjectInfo, Source
+from crunch_tasks.files.sums import PartSum, md5_of, sum_of_parts
 
-PART = 8 * BLOCK
+if TYPE_CHECKING:
+    from obstore import GetOptions
+
+PART = LARGE
 """Larger files go up in parts of at least this many bytes."""
 
 MAX_PARTS = 9_000
-PARTS_AT_ONCE = 4
-LARGE_AT_ONCE = 2
-"""Large files at once; with PARTS_AT_ONCE and PART this bounds memory."""
+PARTS_AT_ONCE = 3
+
+RANGE = 4 * BLOCK
+RANGES_AT_ONCE = 2
+"""Large objects are read in ranges of this many bytes, so many at once."""
 
 LARGEST_COPY = 4 * 1024 * 1024 * 1024
 """S3 copies objects of up to 5 GB with one request; larger ones go through this machine."""
 
-_MD5_ETAG = re.compile(r'"?([0-9a-f]{32})"?')
 _LASTING = (
     PermissionDeniedError, UnauthenticatedError, NotSupportedError, UnknownConfigurationKeyError, InvalidPathError
 )  # fmt: skip
@@ -49,7 +55,9 @@ def open_object_store(django_storage: Any, timeout_s: float) -> ObjectStorage:
 class ObjectStorage:
     """The Storage interface over an object store's bucket."""
 
-    parallel = 16
+    parallel = 32
+    parallel_large = 2
+    """With PARTS_AT_ONCE and PART, RANGES_AT_ONCE and RANGE this bounds memory."""
 
     def __init__(self, opened: Opened, timeout_s: float) -> None:
         self.description = opened.description
@@ -58,8 +66,9 @@ class ObjectStorage:
         self._writer = opened.writer
         self._attributes = opened.attributes
         self._is_encrypted = opened.is_encrypted
+        self._first_part = opened.first_part
         self._etag_is_md5 = opened.etag_is_md5
-        self._large = threading.BoundedSemaphore(LARGE_AT_ONCE)
+        self._large = threading.BoundedSemaphore(self.parallel_large)
 
     def list_objects(self, prefix: str) -> Iterator[ObjectInfo]:
         empty = []
@@ -91,57 +100,58 @@ class ObjectStorage:
 
     def _info(self, meta: Any) -> ObjectInfo:
         etag = meta["e_tag"]
-        found = _MD5_ETAG.fullmatch(etag or "")
-        md5 = found[1] if found and self._etag_is_md5 else None
+        md5 = md5_of(etag) if self._etag_is_md5 else None
         mtime_ns = int(meta["last_modified"].timestamp() * 1_000_000) * 1000
         return ObjectInfo(meta["path"], meta["size"], mtime_ns, md5, etag)
 
-    def iter_bytes(self, key: str) -> Iterator[bytes]:
+    def part_of(self, source: Source) -> int | None:
+        return self._first_part(source.key)
+
+    def read(self, key: str) -> bytes:
         with _translated(key):
-            for block in obstore.get(self._reader, key).stream(min_chunk_size=BLOCK):
-                yield bytes(block)
+            return obstore.get(self._reader, key).bytes().to_bytes()
+
+    def iter_bytes(self, source: Source, start: int = 0) -> Iterator[memoryview]:
+        """In ranges, several at once, all of one version of the object; empty ones are not asked for."""
+
+        def fetch(at: int) -> memoryview:
+            options: GetOptions = {"range": (at, min(at + RANGE, source.size))}
+            if source.tag and not source.tag.startswith("mtime-"):
+                options["if_match"] = source.tag
+            with _translated(source.key):
+                answer = obstore.get(self._reader, source.key, options=options)
+                if answer.meta["size"] != source.size:
+                    raise _changed(source.key)
+                return memoryview(answer.bytes())
+
+        return ahead(fetch, range(start, source.size, RANGE), RANGES_AT_ONCE)
 
     def send(self, content: Content, key: str, before_commit: Callable[[], None]) -> ObjectInfo:
-        with _translated(key):
-            if content.size <= PART:
-                etag = self._send_small(content, key, before_commit)
-                expected = content.md5
-            else:
-                with self._large:
-                    etag, expected = self._send_large(content, key, before_commit)
-        if (etag or "").strip('"') != expected:
-            self._read_back(key, content.md5)
+        part = self.part_size(content.size)
+        if part is None:
+            content.rewind()
+            data = content.read()
+            before_commit()
+            return self.write(key, data, content.md5)
+        with _translated(key), self._large:
+            etag, expected = self._send_parts(content, part, key, before_commit)
+        if sum_of_parts(etag) != expected:
+            self._read_back(key, content.size, content.md5)
         return ObjectInfo(key, content.size, None, content.md5, etag)
 
-    def _send_small(self, content: Content, key: str, before_commit: Callable[[], None]) -> str | None:
+    def _send_parts(
+        self, content: Content, part: int, key: str, before_commit: Callable[[], None]
+    ) -> tuple[str | None, str]:
+        """Returns the answer's ETag and what S3 makes of these parts."""
         content.rewind()
-        data = content.read()
-        before_commit()
-        answer = obstore.put(self._writer, key, data, attributes=self._attributes_of(key), use_multipart=False)
-        return answer["e_tag"]
-
-    def _send_large(self, content: Content, key: str, before_commit: Callable[[], None]) -> tuple[str | None, str]:
-        """Send in parts; returns the answer's ETag and what S3 makes of these parts."""
-        content.rewind()
-        part = _part_size(content.size)
-        sums = hashlib.md5(usedforsecurity=False)
-        count = 0
+        sums = PartSum(part)
 
         def blocks() -> Iterator[bytes]:
-            nonlocal count
-            current, left = hashlib.md5(usedforsecurity=False), part
             # Reading to the end verifies the whole; an error here aborts the upload before it is completed.
-            while block := content.read(min(BLOCK, left)):
-                current.update(block)
-                left -= len(block)
-                if left == 0:
-                    sums.update(current.digest())
-                    count += 1
-                    current, left = hashlib.md5(usedforsecurity=False), part
+            while block := content.read(BLOCK):
+                if not content.parts:
+                    sums.update(block)
                 yield block
-            if left < part:
-                sums.update(current.digest())
-                count += 1
             # From here two requests one after the other: the last parts, all at once, and the completion. A writer's
             # request takes half of `timeout_s` at most.
             before_commit()
@@ -155,33 +165,43 @@ class ObjectStorage:
             chunk_size=part,
             max_concurrency=PARTS_AT_ONCE,
         )
-        return answer["e_tag"], f"{sums.hexdigest()}-{count}"
+        return answer["e_tag"], content.parts or sums.result()
 
-    def _read_back(self, key: str, md5: str) -> None:
+    def part_size(self, size: int) -> int | None:
+        """A multiple of BLOCK, so that S3's limit of 10,000 parts is kept."""
+        return max(PART, (size // MAX_PARTS // BLOCK + 1) * BLOCK) if size > PART else None
+
+    def _read_back(self, key: str, size: int, md5: str) -> None:
         """Verify by reading, where the answer to a PUT does not tell: Azure, and S3 with some encryptions."""
         digest = hashlib.md5(usedforsecurity=False)
-        for block in self.iter_bytes(key):
+        for block in self.iter_bytes(Source(key, size)):
             digest.update(block)
         if digest.hexdigest() != md5:
             raise TransferError(f"{key!r} did not arrive as it was sent: MD5 {md5} sent, {digest.hexdigest()} stored")
 
-    def write(self, key: str, data: bytes) -> ObjectInfo:
-        md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    def write(self, key: str, data: bytes, md5: str | None = None) -> ObjectInfo:
+        md5 = md5 or hashlib.md5(data, usedforsecurity=False).hexdigest()
         with _translated(key):
             answer = obstore.put(self._writer, key, data, attributes=self._attributes_of(key), use_multipart=False)
-        if (answer["e_tag"] or "").strip('"') != md5:
-            self._read_back(key, md5)
+        if md5_of(answer["e_tag"]) != md5:
+            self._read_back(key, len(data), md5)
         return ObjectInfo(key, len(data), None, md5, answer["e_tag"])
 
     def copy(self, source: str, target: str) -> None:
         with _translated(source):
-            size = obstore.head(self._reader, source)["size"]
-            if size <= LARGEST_COPY:
+            info = self._info(obstore.head(self._reader, source))
+            if info.size <= LARGEST_COPY:
                 obstore.copy(self._writer, source, target)
                 return
-            attributes = self._attributes_of(target)
-            blocks = self.iter_bytes(source)
-            obstore.put(self._writer, target, blocks, attributes=attributes, chunk_size=_part_size(size))
+            with self._large:
+                obstore.put(
+                    self._writer,
+                    target,
+                    self.iter_bytes(info.as_source()),
+                    attributes=self._attributes_of(target),
+                    chunk_size=self.part_size(info.size) or PART,
+                    max_concurrency=PARTS_AT_ONCE,
+                )
 
     def delete(self, key: str) -> None:
         with contextlib.suppress(ObjectMissing), _translated(key):
@@ -203,11 +223,6 @@ class ObjectStorage:
         return {"Content-Type": kind or "application/octet-stream", **self._attributes}
 
 
-def _part_size(size: int) -> int:
-    """How many bytes to send at a time, a multiple of BLOCK, so that S3's limit of 10,000 parts is kept."""
-    return max(PART, (size // MAX_PARTS // BLOCK + 1) * BLOCK)
-
-
 # A listing that is refused (wrong key, no such bucket) has no class of its own in obstore, only its words.
 _REFUSED = re.compile(r"status code: 4(?!08|29)\d\d")
 
@@ -221,6 +236,8 @@ def _translated(key: str) -> Iterator[None]:
         raise
     except FileNotFoundError as error:
         raise ObjectMissing(f"{key!r} is not in the storage: {_short(error)}") from error
+    except PreconditionError as error:
+        raise _changed(key) from error
     except InvalidPathError as error:
         raise NamesRefused([f"below {key!r}: {_short(error)}"]) from error
     except _LASTING as error:
@@ -231,6 +248,10 @@ def _translated(key: str) -> Iterator[None]:
         if _REFUSED.search(str(error)):
             raise StorageError(f"The storage refused {key!r}: {_short(error)}") from error
         raise TransferError(f"{key!r} could not be transferred: {_short(error)}") from error
+
+
+def _changed(key: str) -> TransferError:
+    return TransferError(f"{key!r} changed while it was being read; run again when nothing writes to it")
 
 
 def _short(error: Exception) -> str:

@@ -41,6 +41,8 @@ class Opened:
     attributes: Mapping[str, str] = field(default_factory=dict)
     is_encrypted: Callable[[str], bool] = lambda _: False
     """Whether the object is encrypted so that its ETag is no MD5; asked only when a sum is in doubt."""
+    first_part: Callable[[str], int | None] = lambda _: None
+    """How many bytes the first part of an object had; asked only when the sum of its parts is in doubt."""
 
 
 def open_from_django(storage: Any, timeout_s: float) -> Opened:
@@ -149,6 +151,7 @@ def _open_s3(storage: Any, timeout_s: float) -> Opened:
         etag_is_md5=encryption in ("", "AES256"),
         attributes=attributes,
         is_encrypted=lambda key: _s3_is_encrypted(storage, key),
+        first_part=lambda key: _s3_head(storage, key, PartNumber=1).get("ContentLength"),
     )
 
 
@@ -212,16 +215,21 @@ def _certificates(option: str, path: Any) -> bytes:
 
 
 def _s3_is_encrypted(storage: Any, key: str) -> bool:
-    """Ask S3 through boto3, as obstore does not tell an object's encryption."""
+    answer = _s3_head(storage, key)
+    return answer.get("ServerSideEncryption", "AES256") != "AES256" or "SSECustomerAlgorithm" in answer
+
+
+def _s3_head(storage: Any, key: str, **options: Any) -> dict[str, Any]:
+    """Ask S3 through boto3 for what obstore does not tell of an object; nothing when it does not answer."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        answer = storage.connection.meta.client.head_object(
-            Bucket=storage.bucket_name, Key=storage._normalize_name(key)
+        answer: dict[str, Any] = storage.connection.meta.client.head_object(
+            Bucket=storage.bucket_name, Key=storage._normalize_name(key), **options
         )
     except (BotoCoreError, ClientError):
-        return False
-    return answer.get("ServerSideEncryption", "AES256") != "AES256" or "SSECustomerAlgorithm" in answer
+        return {}
+    return answer
 
 
 # --- Google Cloud Storage and Azure ----------------------------------------------------------------------------------

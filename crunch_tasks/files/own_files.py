@@ -20,7 +20,6 @@ from crunch_tasks.contract import (
     UPLOAD_MANIFEST,
     attempt_folder,
 )
-from crunch_tasks.files import storage as storages
 from crunch_tasks.files import tree
 from crunch_tasks.files.checksums import hash_walked
 from crunch_tasks.files.manifest import Entry, Manifest, deleted_txt
@@ -28,8 +27,9 @@ from crunch_tasks.files.parallel import Check, in_parallel
 from crunch_tasks.files.paths import SNAKEMAKE_FOLDER, name_problem, safe_path, safe_prefix
 from crunch_tasks.files.plan import ObjectInfo
 from crunch_tasks.files.storage import Storage
-from crunch_tasks.files.transfer import MayWrite, upload
+from crunch_tasks.files.transfer import MayWrite
 from crunch_tasks.files.tree import Walk
+from crunch_tasks.files.upload import upload
 from crunch_tasks.files.workspace import Workspace
 
 SNAKEMAKE_COPY = f"{CRUNCH_FOLDER}/snakemake"
@@ -103,7 +103,7 @@ def fetch_snakemake(
         here = tree.read_file(workspace.root, path)
         if here is not None and info.md5 == hashlib.md5(here, usedforsecurity=False).hexdigest():
             return
-        data = storages.read(storage, info.key)
+        data = storage.read(info.key)
         check()
         tree.write_file(workspace.root, path, data)
 

@@ -1,10 +1,11 @@
-"""The same work for many files in several threads, that stops soon when one fails or somebody interrupts."""
+"""Work in several threads: the same for many files, that stops soon when one fails, or ahead of who takes it."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Generic, TypeVar
 
 Check = Callable[[], None]
 """Called between files and blocks; raises (Cancelled, LeaseLost) to stop quickly."""
@@ -72,3 +73,35 @@ def in_parallel(work: Callable[[T, Check], R], items: Iterable[T], threads: int,
     if errors:
         raise errors[0]
     return [results[number] for number in sorted(results)]
+
+
+def ahead(work: Callable[[T], R], items: Iterable[T], width: int) -> Iterator[R]:
+    """The results of `work(item)` in the items' order, at most `width` of them under way while one is looked at."""
+    under_way: deque[_Ahead[R]] = deque()
+    for item in items:
+        ready = [under_way.popleft().result()] if len(under_way) == width else []
+        under_way.append(_Ahead(work, item))
+        yield from ready
+    while under_way:
+        yield under_way.popleft().result()
+
+
+class _Ahead(Generic[R]):
+    """One piece of work in a thread of its own, a daemon as those above."""
+
+    def __init__(self, work: Callable[[T], R], item: T) -> None:
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, args=(work, item), name="crunch-ahead", daemon=True)
+        self._thread.start()
+
+    def _run(self, work: Callable[[T], R], item: T) -> None:
+        try:
+            self._result = work(item)
+        except BaseException as error:  # noqa: BLE001 - it is raised again where the result is taken
+            self._error = error
+
+    def result(self) -> R:
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return self._result

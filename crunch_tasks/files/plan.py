@@ -48,6 +48,10 @@ class ObjectInfo:
         """What tells this version of the object from another one, or None when the storage does not say."""
         return self.etag or (None if self.mtime_ns is None else f"mtime-{self.mtime_ns}")
 
+    def as_source(self) -> Source:
+        """To be read as it is."""
+        return Source(self.key, self.size, self.md5, self.mtime_ns, self.tag)
+
 
 @dataclass(frozen=True, slots=True)
 class Source:

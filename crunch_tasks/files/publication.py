@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from crunch_tasks.contract import published_manifest
@@ -36,8 +36,9 @@ from crunch_tasks.files.plan import (
 )
 from crunch_tasks.files.reading import listing_of, read_committed, read_plans, resolve
 from crunch_tasks.files.storage import Storage
-from crunch_tasks.files.transfer import MayWrite, Progress, upload
+from crunch_tasks.files.transfer import MayWrite, Tell, nobody
 from crunch_tasks.files.tree import Walk
+from crunch_tasks.files.upload import upload
 from crunch_tasks.files.workspace import Workspace
 
 
@@ -86,7 +87,7 @@ def publish(
     fetched: bool = True,
     may_write: MayWrite = lambda _: None,
     check: Check = lambda: None,
-    progress: Callable[[Progress], None] = lambda _: None,
+    progress: Tell = nobody,
 ) -> Published:
     """Bring a run's results to the storage, up to but without the commit.
 
@@ -112,10 +113,10 @@ def publish(
     }
     _refuse_changed(storage, listing, base, relied_on, whole, check)
 
-    def write(path: str, data: bytes) -> None:
+    def write(path: str, data: bytes) -> ObjectInfo:
         check()
         may_write(storage.timeout_s)
-        storage.write(base + path, data)
+        return storage.write(base + path, data)
 
     plans = read_plans(storage, prefix, plan_fences(listing))
     plan = _plan(fence, dataset_id, stored, change, plans.get(fence))
@@ -134,18 +135,26 @@ def publish(
     targets = {path: base + target for path, target in sends.send.items()}
     report = upload(storage, targets, workspace, walk, final, may_write=may_write, check=check, progress=progress)
     own = own_files.documents(workspace, final, setup.keys() - final.keys(), workflow_file)
-    for path, data in own.items():
-        write(path, data)
+
+    def write_if_other(path: str, _check: Check) -> None:
+        md5 = hashlib.md5(own[path], usedforsecurity=False).hexdigest()
+        there = listing.get(path)
+        if there is None or there.md5 != md5:
+            workspace.known.put(write(path, own[path]), md5)
+
+    in_parallel(write_if_other, own, storage.parallel, check)
     own_files.send_folders(storage, base, workspace, fence, listing, may_write=may_write, check=check)
-    if targets:
+    if targets and relied_on:
         # Sending may have taken hours.
         _refuse_changed(storage, listing_of(storage, prefix), base, relied_on, whole, check)
     left = {path for found in plans.values() for path in found.new} - inputs.files.keys()
     gone = {*inputs.deleted, *change.deleted, *left} - whole.keys()
-    manifest = PublishedManifest(fence, dataset_id, whole, change.modified, tuple(sorted(gone)), unread)
-    write(published_manifest(fence), manifest.to_bytes())
+    manifest = PublishedManifest(fence, dataset_id, whole, change.modified, tuple(sorted(gone)), unread).to_bytes()
+    write(published_manifest(fence), manifest)
     storage.flush()
-    return Published(manifest.sha256, report.moved, report.bytes, len(sends.present) + len(sends.copy))
+    return Published(
+        hashlib.sha256(manifest).hexdigest(), report.moved, report.bytes, len(sends.present) + len(sends.copy)
+    )
 
 
 def _plan(fence: int, dataset_id: int, stored: Manifest, change: Diff, earlier: AttemptPlan | None) -> AttemptPlan:
@@ -181,7 +190,7 @@ def _refuse_changed(
 
     def is_other(path: str, check: Check) -> bool:
         check()
-        return _md5(storage, sources[path].key, check) != entries[path].md5
+        return _md5(storage, listing[sources[path].key.removeprefix(base)], check) != entries[path].md5
 
     others = in_parallel(is_other, doubtful, storage.parallel, check)
     changed += [path for path, other in zip(doubtful, others, strict=True) if other]
@@ -226,15 +235,15 @@ def _verify_copy(storage: Storage, key: str, expected: ObjectInfo) -> None:
     is_same = there.etag is not None and there.etag == expected.etag
     md5 = expected.md5 if is_same else there.md5
     if md5 != expected.md5:
-        md5 = _md5(storage, key)
+        md5 = _md5(storage, there)
     if (there.size, md5) != (expected.size, expected.md5):
         raise TransferError(f"{key!r} was copied wrong: its MD5 is {md5}, expected {expected.md5}")
 
 
-def _md5(storage: Storage, key: str, check: Check = lambda: None) -> str:
+def _md5(storage: Storage, info: ObjectInfo, check: Check = lambda: None) -> str:
     """The MD5 of an object's bytes, by reading them."""
     digest = hashlib.md5(usedforsecurity=False)
-    for block in storage.iter_bytes(key):
+    for block in storage.iter_bytes(info.as_source()):
         check()
         digest.update(block)
     return digest.hexdigest()

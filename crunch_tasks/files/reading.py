@@ -13,7 +13,6 @@ from typing import Any
 
 from crunch_tasks.contract import attempt_folder, published_manifest
 from crunch_tasks.errors import ObjectMissing, StorageError
-from crunch_tasks.files import storage as storages
 from crunch_tasks.files.manifest import AttemptPlan, PublishedManifest
 from crunch_tasks.files.paths import is_internal, name_problem, refuse_bad_names, safe_prefix
 from crunch_tasks.files.plan import (
@@ -60,7 +59,7 @@ def list_files(storage: Storage, dataset: Mapping[str, Any], limit: int | None =
         paths = ((info.key.removeprefix(base), info) for info in storage.list_objects(base))
         own = ((path, info) for path, info in paths if not is_internal(path) and path not in left)
         infos = dict(islice(own, None if limit is None else limit + 1))
-        found = {path: as_source(info) for path, info in sorted(infos.items())}
+        found = {path: info.as_source() for path, info in sorted(infos.items())}
     files = dict(islice(found.items(), limit))
     problems = {path: problem for path in files if (problem := name_problem(path))}
     return FileList(files, problems, published=bool(sha256), cut=len(found) > len(files))
@@ -76,7 +75,7 @@ def find_file(storage: Storage, dataset: Mapping[str, Any], path: str) -> Source
         return None
     if not sha256:
         info = None if path in _left_behind(storage, base, fence) else stat_file(storage, base + path)
-        return None if info is None else as_source(info)
+        return None if info is None else info.as_source()
     committed = read_committed(storage, base, sha256, fence)
     if path not in _names(committed):
         return None
@@ -117,10 +116,6 @@ def _published_source(committed: PublishedManifest, base: str, path: str, staged
     return source if entry is None else replace(source, md5=entry.md5, mtime_ns=entry.mtime_ns)
 
 
-def as_source(info: ObjectInfo) -> Source:
-    return Source(info.key, info.size, info.md5, info.mtime_ns, info.tag)
-
-
 def _left_behind(storage: Storage, base: str, fence: int) -> set[str]:
     """What attempts after the fence may have left in a dataset that nothing was published of."""
     paths = (info.key.removeprefix(base) for info in storage.list_objects(f"{base}{ATTEMPTS}/"))
@@ -148,7 +143,7 @@ def resolve(storage: Storage, prefix: str, sha256: str, fence: int) -> Inputs:
 def read_committed(storage: Storage, prefix: str, sha256: str, fence: int) -> PublishedManifest:
     """The manifest of the last commit. Raises ObjectMissing or StorageError when it is not what was committed."""
     key = safe_prefix(prefix) + published_manifest(fence)
-    data = storages.read(storage, key)
+    data = storage.read(key)
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
         raise StorageError(f"{key!r} is not what was committed: its SHA-256 is {found}, the server says {sha256}")
@@ -160,7 +155,7 @@ def read_plans(storage: Storage, prefix: str, fences: list[int]) -> dict[int, At
     plans = {}
     for fence in fences:
         try:
-            plans[fence] = AttemptPlan.from_bytes(storages.read(storage, safe_prefix(prefix) + plan_path(fence)))
+            plans[fence] = AttemptPlan.from_bytes(storage.read(safe_prefix(prefix) + plan_path(fence)))
         except ObjectMissing:
             continue
     return plans

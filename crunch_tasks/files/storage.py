@@ -5,12 +5,36 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from crunch_tasks.files.plan import ObjectInfo
+from crunch_tasks.files.plan import ObjectInfo, Source
 
-__all__ = ["BLOCK", "TIMEOUT_S", "Content", "ObjectInfo", "Storage", "check_reachable", "read", "timeout_for"]
+__all__ = [
+    "BLOCK",
+    "LARGE",
+    "MEDIUM",
+    "MEDIUM_AT_ONCE",
+    "TIMEOUT_S",
+    "Block",
+    "Content",
+    "ObjectInfo",
+    "Source",
+    "Storage",
+    "check_reachable",
+    "timeout_for",
+]
 
 BLOCK = 1024 * 1024
 """How many bytes are read at a time, so that memory stays flat whatever a file's size."""
+
+LARGE = 8 * BLOCK
+"""Files of more bytes than this are never held in memory as a whole, and travel `Storage.parallel_large` at once."""
+
+MEDIUM = BLOCK
+"""Files of more bytes than this, and not large, travel MEDIUM_AT_ONCE at once, so that memory has a bound."""
+
+MEDIUM_AT_ONCE = 4
+
+Block = bytes | memoryview
+"""Some of a file's bytes."""
 
 TIMEOUT_S = 300.0
 """How long one request to a storage may take, in seconds, unless the caller has less time."""
@@ -29,6 +53,8 @@ class Content(Protocol):
 
     size: int
     md5: str
+    parts: str
+    """The sum of its parts of `Storage.part_size` bytes, or "". With it nothing is verified while it is read."""
 
     def read(self, size: int = -1, /) -> bytes: ...
 
@@ -47,7 +73,10 @@ class Storage(Protocol):
     """What to call this storage in a message; no secrets."""
 
     parallel: int
-    """How many calls at once are worth it."""
+    """How many calls for small objects at once are worth it."""
+
+    parallel_large: int
+    """How many files of more than LARGE bytes to read or send at once; fewer where each one is several calls."""
 
     timeout_s: float
     """The longest that one write takes from when it starts until its effect, in seconds; also when it fails."""
@@ -61,8 +90,20 @@ class Storage(Protocol):
     def tells_md5(self, key: str) -> bool:
         """Whether the MD5 in this object's ObjectInfo can be trusted; asked only when it is in doubt."""
 
-    def iter_bytes(self, key: str) -> Iterator[bytes]:
-        """The object's bytes in order, in blocks of about BLOCK."""
+    def part_size(self, size: int) -> int | None:
+        """How many bytes each part has that `send` sends a file of so many bytes in, if the answer tells their sum."""
+
+    def part_of(self, source: Source) -> int | None:
+        """How many bytes each part had that this object was sent in, or None when the storage does not say."""
+
+    def read(self, key: str) -> bytes:
+        """A small object as a whole."""
+
+    def iter_bytes(self, source: Source, start: int = 0) -> Iterator[Block]:
+        """The object's bytes in order, from the one at `start`.
+
+        Raises TransferError when the storage can tell that it has another version of the object by now.
+        """
 
     def send(self, content: Content, key: str, before_commit: Callable[[], None]) -> ObjectInfo:
         """Store all of `content` under `key`, overwriting, and verify it.
@@ -71,8 +112,8 @@ class Storage(Protocol):
         request that makes bytes visible, and may raise to stop it.
         """
 
-    def write(self, key: str, data: bytes) -> ObjectInfo:
-        """Store a small object, overwriting."""
+    def write(self, key: str, data: bytes, md5: str | None = None) -> ObjectInfo:
+        """Store a small object as a whole, overwriting, and verify it. `md5` is that of the data, if it is known."""
 
     def copy(self, source: str, target: str) -> None:
         """Make `target` the same bytes as `source`, within the storage where it can."""
@@ -95,8 +136,3 @@ def timeout_for(lease_s: float) -> float:
 def check_reachable(storage: Storage) -> None:
     """Raises StorageError when the storage cannot be listed: a wrong key, no such bucket, a share not mounted."""
     next(storage.list_objects(NOWHERE), None)
-
-
-def read(storage: Storage, key: str) -> bytes:
-    """A small object as a whole."""
-    return b"".join(storage.iter_bytes(key))

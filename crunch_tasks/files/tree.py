@@ -12,7 +12,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -119,21 +119,59 @@ def _kind(mode: int) -> str:
     return next((name for test, name in kinds if test(mode)), "no regular file")
 
 
-@contextlib.contextmanager
-def _parent(root: Path, path: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
+class Folders:
+    """The open folders of one tree, for many files one after another, from several threads.
+
+    Good for as long as nobody removes folders of the tree: a file would be made in the removed one.
+    """
+
+    MOST = 64
+    """How many stay open at once."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._kept: dict[str, _Folder] = {}
+
+    def open(self, folder: str, *, make: bool) -> _Folder:
+        """The folder, reached without following links; `make` clears the way and makes what is missing."""
+        kept = self._kept.get(folder)
+        if kept is None:
+            if folder:
+                above, _, name = folder.rpartition("/")
+                parent = self.open(above, make=make)
+                if make:
+                    _make_folder(parent.descriptor, name)
+                kept = _Folder(os.open(name, _FOLDER, dir_fd=parent.descriptor))
+            else:
+                kept = _Folder(os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+            if len(self._kept) >= self.MOST:
+                self._kept.clear()
+            self._kept[folder] = kept
+        return kept
+
+
+class _Folder:
+    """An open folder that closes when nobody has it any more: another thread may be using one that is not kept."""
+
+    __slots__ = ("descriptor",)
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        # Bound early: when the interpreter ends, `os` may be gone already.
+        close(self.descriptor)
+
+
+Tree = Path | Folders
+"""A tree by its root, or by its open folders where many files follow one another."""
+
+
+def _parent(tree: Tree, path: str, *, make: bool = False) -> tuple[_Folder, str]:
     """An open folder and a name in it for `path`, without following links; `make` clears the way and makes folders."""
-    *folders, name = path.split("/")
-    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        for folder in folders:
-            if make:
-                _make_folder(descriptor, folder)
-            deeper = os.open(folder, _FOLDER, dir_fd=descriptor)
-            os.close(descriptor)
-            descriptor = deeper
-        yield descriptor, name
-    finally:
-        os.close(descriptor)
+    folders = tree if isinstance(tree, Folders) else Folders(tree)
+    above, _, name = path.rpartition("/")
+    return folders.open(above, make=make), name
 
 
 def _make_folder(parent: int, name: str) -> None:
@@ -145,11 +183,12 @@ def _make_folder(parent: int, name: str) -> None:
         os.mkdir(name, dir_fd=parent)
 
 
-def open_file(root: Path, path: str, walked: FileStat) -> FileIO:
+def open_file(tree: Tree, path: str, walked: FileStat) -> FileIO:
     """Open a walked file for reading. Raises WorkspaceError when it is not that file any more, or cannot be read."""
+    root = tree.root if isinstance(tree, Folders) else tree
     try:
-        with _parent(root, walked.target or path) as (folder, name):
-            descriptor = os.open(name, _READ, dir_fd=folder)
+        folder, name = _parent(tree, walked.target or path)
+        descriptor = os.open(name, _READ, dir_fd=folder.descriptor)
     except OSError as error:
         raise WorkspaceError(
             f"{path!r} in {root} cannot be read ({error.strerror}): it changed, or its permissions are wrong"
@@ -161,47 +200,63 @@ def open_file(root: Path, path: str, walked: FileStat) -> FileIO:
     return FileIO(descriptor, "rb")
 
 
-def place(root: Path, partial: Path, path: str) -> FileStat:
-    """Move the finished file `partial` (on the same file system) to its name, replacing what is in its way."""
-    with _parent(root, path, make=True) as (folder, name):
+def read_walked(tree: Tree, path: str, walked: FileStat) -> bytes:
+    """All bytes of a walked file. Raises WorkspaceError as `open_file` does, and when it is being written to."""
+    with open_file(tree, path, walked) as file:
         try:
-            os.rename(partial, name, dst_dir_fd=folder)
-        except IsADirectoryError:
-            shutil.rmtree(name, dir_fd=folder)
-            os.rename(partial, name, dst_dir_fd=folder)
-        return FileStat.of(os.stat(name, dir_fd=folder, follow_symlinks=False))
+            # One more than it has, so that a single call tells that it ends there.
+            data = os.read(file.fileno(), walked.size + 1)
+        except OSError as error:
+            raise WorkspaceError(f"{path!r} cannot be read: {error.strerror}") from error
+    if len(data) != walked.size:
+        raise WorkspaceError(f"{path!r} changed while it was being read; run again when nothing writes to it")
+    return data
+
+
+def place(tree: Tree, partial: Path | str, path: str, *, dir_fd: int | None = None) -> None:
+    """Move the finished file `partial` (on the same file system) to its name, replacing what is in its way.
+
+    With `dir_fd`, `partial` is a name in that open folder.
+    """
+    folder, name = _parent(tree, path, make=True)
+    try:
+        os.rename(partial, name, src_dir_fd=dir_fd, dst_dir_fd=folder.descriptor)
+    except IsADirectoryError:
+        shutil.rmtree(name, dir_fd=folder.descriptor)
+        os.rename(partial, name, src_dir_fd=dir_fd, dst_dir_fd=folder.descriptor)
 
 
 def set_mtime(root: Path, path: str, mtime_ns: int) -> FileStat:
     """Give a regular file a modification time; returns what it is then."""
-    with _parent(root, path) as (folder, name):
-        os.utime(name, ns=(mtime_ns, mtime_ns), dir_fd=folder, follow_symlinks=False)
-        return FileStat.of(os.stat(name, dir_fd=folder, follow_symlinks=False))
+    folder, name = _parent(root, path)
+    os.utime(name, ns=(mtime_ns, mtime_ns), dir_fd=folder.descriptor, follow_symlinks=False)
+    return FileStat.of(os.stat(name, dir_fd=folder.descriptor, follow_symlinks=False))
 
 
 def write_file(root: Path, path: str, data: bytes) -> None:
     """Write `path` durably: temporary file, fsync, rename, fsync of the folder. Raises OSError."""
-    with _parent(root, path, make=True) as (folder, name):
-        temporary = f".{secrets.token_hex(8)}.crunch-tmp"
-        descriptor = os.open(temporary, _CREATE, 0o666, dir_fd=folder)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary, dir_fd=folder)
-            raise
-        os.fsync(folder)
+    folder, name = _parent(root, path, make=True)
+    at = folder.descriptor
+    temporary = f".{secrets.token_hex(8)}.crunch-tmp"
+    descriptor = os.open(temporary, _CREATE, 0o666, dir_fd=at)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(temporary, name, src_dir_fd=at, dst_dir_fd=at)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary, dir_fd=at)
+        raise
+    os.fsync(at)
 
 
 def read_file(root: Path, path: str) -> bytes | None:
     """The bytes of the regular file at `path`, or None when there is none, or a link or something else instead."""
     try:
-        with _parent(root, path) as (folder, name):
-            descriptor = os.open(name, _READ, dir_fd=folder)
+        folder, name = _parent(root, path)
+        descriptor = os.open(name, _READ, dir_fd=folder.descriptor)
     except OSError:
         return None
     with os.fdopen(descriptor, "rb") as file:

@@ -15,6 +15,7 @@ from django.utils.http import content_disposition_header
 from django.views.generic import View
 
 from crunch_tasks.errors import CrunchError, ObjectMissing
+from crunch_tasks.files.storage import Block
 from server.pages import files, find
 
 _log = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ class Download(View):
             if found is None:
                 raise Http404("There is no such file (any more).")
             storage, info = found
-            blocks = iter(storage.iter_bytes(info.key))
+            blocks = iter(storage.iter_bytes(info))
             # Read before anything is sent, so that a file that cannot be read is an error page, not half a file.
             blocks = chain([next(blocks, b"")], blocks)
         except ObjectMissing:
@@ -56,7 +57,7 @@ class Download(View):
         return response
 
 
-async def _from_thread(blocks: Iterator[bytes]) -> AsyncIterator[bytes]:
+async def _from_thread(blocks: Iterator[Block]) -> AsyncIterator[Block]:
     """The blocks, each read in a thread, so that a slow storage does not stop the server's other answers."""
     while block := await asyncio.to_thread(next, blocks, b""):
         yield block

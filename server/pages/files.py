@@ -19,7 +19,7 @@ from crunch_tasks.errors import CrunchError
 from crunch_tasks.files.opening import open_storage
 from crunch_tasks.files.paths import name_problem, safe_prefix
 from crunch_tasks.files.plan import Source, is_staged
-from crunch_tasks.files.reading import as_source, find_file, list_files, stat_file
+from crunch_tasks.files.reading import find_file, list_files, stat_file
 from crunch_tasks.files.storage import Storage
 from server.models import Dataset
 
@@ -91,7 +91,7 @@ def find(dataset: Dataset, path: str) -> tuple[Storage, Source] | None:
     storage, prefix = _place(dataset)
     if path.startswith(f"{CRUNCH_FOLDER}/"):
         info = None if is_staged(path) else stat_file(storage, prefix + path)
-        source = None if info is None else as_source(info)
+        source = None if info is None else info.as_source()
     else:
         source = find_file(storage, _body(dataset), path)
     return None if source is None else (storage, source)

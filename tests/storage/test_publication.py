@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,12 +23,13 @@ from crunch_tasks.contract import (
 from crunch_tasks.errors import LeaseLost, NamesRefused, ObjectMissing, StorageError, TransferError, WorkspaceError
 from crunch_tasks.files import own_files, publication, transfer
 from crunch_tasks.files.checksums import compute_manifest
+from crunch_tasks.files.download import download
 from crunch_tasks.files.manifest import Manifest, diff
 from crunch_tasks.files.paths import is_internal
 from crunch_tasks.files.plan import Inputs, plan_path, staged_path
 from crunch_tasks.files.publication import Published
 from crunch_tasks.files.reading import find_file, list_files
-from crunch_tasks.files.storage import Storage, read
+from crunch_tasks.files.storage import Storage
 from crunch_tasks.files.tree import Walk
 from crunch_tasks.files.workspace import Workspace
 from crunch_tasks.testing import MemoryStorage
@@ -92,7 +94,7 @@ class Site:
         body = {"base_file_path": PREFIX, "manifest_sha256": self.sha256, "manifest_fence": self.committed}
         listed = list_files(self.storage, body)
         assert listed.published == bool(self.sha256)
-        return {path: read(self.storage, source.key) for path, source in listed.files.items()}
+        return {path: self.storage.read(source.key) for path, source in listed.files.items()}
 
     def promote(self) -> int:
         return publication.promote(self.storage, PREFIX, self.committed, self.sha256)
@@ -121,7 +123,7 @@ class Client:
         self.inputs = self.site.inputs()
         if self.fetched:
             self.workspace.remove_leftovers(self.inputs.files.keys())
-            transfer.download(self.site.storage, self.inputs.files, self.workspace)
+            download(self.site.storage, self.inputs.files, self.workspace)
         self.setup = self.manifest()[1]
         self.workspace.write(DATASET_JSON, b'{"id": 7}')
         self.workspace.write(SETUP_MANIFEST, self.setup.checksums_json())
@@ -176,7 +178,7 @@ def filled(storage: Any) -> Any:
 def stored(storage: Storage) -> dict[str, bytes]:
     """The dataset's objects under their own names, whatever any manifest says."""
     return {
-        info.key.removeprefix(f"{PREFIX}/"): read(storage, info.key)
+        info.key.removeprefix(f"{PREFIX}/"): storage.read(info.key)
         for info in storage.list_objects(f"{PREFIX}/")
         if not is_internal(info.key.removeprefix(f"{PREFIX}/"))
     }
@@ -187,12 +189,12 @@ def assert_is_the_result(site: Site) -> None:
     site.inputs()
     # The workflow deleted a file; its object stays, and is the dataset's no more.
     assert stored(site.storage) == {**RESULT, "unwanted": ORIGINAL["unwanted"]}
-    setup = json.loads(read(site.storage, f"{PREFIX}/.crunch/setup_md5_checksums.json"))
+    setup = json.loads(site.storage.read(f"{PREFIX}/.crunch/setup_md5_checksums.json"))
     assert set(setup) == set(ORIGINAL)
-    final = json.loads(read(site.storage, f"{PREFIX}/.crunch/upload_md5_checksums.json"))
+    final = json.loads(site.storage.read(f"{PREFIX}/.crunch/upload_md5_checksums.json"))
     assert set(final) == set(RESULT)
-    assert read(site.storage, f"{PREFIX}/.crunch/deleted.txt") == b"unwanted\n"
-    assert read(site.storage, "p/d10/log.txt") == NEIGHBOUR["p/d10/log.txt"]
+    assert site.storage.read(f"{PREFIX}/.crunch/deleted.txt") == b"unwanted\n"
+    assert site.storage.read("p/d10/log.txt") == NEIGHBOUR["p/d10/log.txt"]
 
 
 def test_a_run_becomes_the_dataset_and_the_next_one_starts_from_it(
@@ -208,6 +210,12 @@ def test_a_run_becomes_the_dataset_and_the_next_one_starts_from_it(
     second.set_up()
     assert {path: (second.workspace.root / path).read_bytes() for path in second.setup} == RESULT
     assert second.inputs.deleted == {"unwanted"}
+
+
+def sent_by(storage: FaultyStorage) -> list[str]:
+    """Keys of the files that were sent: not the documents that Crunch makes itself."""
+    documents = re.compile(r".*/\.crunch/([^/]+|attempts/\d+/plan\.json)")
+    return [key for operation, key in storage.writes if operation in ("send", "write") and not documents.fullmatch(key)]
 
 
 def test_killed_at_any_write_a_redo_from_an_empty_folder_is_as_if_nothing_had_been(directories: Iterator[Path]) -> None:
@@ -244,12 +252,12 @@ def test_killed_at_any_write_the_same_folder_sends_only_the_rest(directories: It
         with pytest.raises(Killed):
             client.upload()
         storage.rules = []
-        sent = [key for operation, key in storage.writes if operation == "send"]
+        sent = sent_by(storage)
         storage.writes.clear()
         # The process is another one, only the folders are the same.
         client.workspace = Workspace(client.directory, "p:d1")
         client.commit(client.upload())
-        again = [key for operation, key in storage.writes if operation == "send"]
+        again = sent_by(storage)
         assert set(sent).isdisjoint(again)
         assert len(sent) + len(again) == 5
         site.promote()
@@ -335,7 +343,7 @@ def test_an_unchanged_second_run_moves_no_data(storage: Storage, directories: It
     faulty.writes.clear()
     faulty.reads.clear()
     published = client.run(lambda root: None)
-    assert not any(operation == "send" for operation, _ in faulty.writes)
+    assert sent_by(faulty) == []
     assert published.sent == 0
     assert {operation for operation, key in faulty.writes if "/.crunch/" not in key} == set()
     assert [key for key in faulty.reads if "/.crunch/" not in key] == []
@@ -353,7 +361,7 @@ def test_bytes_that_an_earlier_attempt_staged_are_copied_in_the_storage(director
     Client(site, next(directories)).run()
     assert ("copy", f"{PREFIX}/{staged_path(2, 'log.txt')}") in storage.writes
     # New files of the same bytes are there already.
-    assert [key for operation, key in storage.writes if operation == "send"] == []
+    assert sent_by(storage) == []
     assert_is_the_result(site)
 
 
@@ -451,7 +459,7 @@ def test_a_failed_runs_logs_are_kept_beside_its_data(directories: Iterator[Path]
     client.set_up()
     client.workspace.write(WORKFLOW_LOG, b"it broke")
     own_files.save_logs(storage, PREFIX, client.workspace, client.fence)
-    assert read(storage, f"{PREFIX}/.crunch/attempts/1/logs/workflow.log") == b"it broke"
+    assert storage.read(f"{PREFIX}/.crunch/attempts/1/logs/workflow.log") == b"it broke"
     assert site.dataset() == ORIGINAL
 
 
@@ -496,7 +504,7 @@ def test_a_full_storage_leaves_the_old_dataset_as_it_was(directories: Iterator[P
     storage = FaultyStorage(filled(MemoryStorage()))
     site = Site(storage)
     Client(site, next(directories)).run()
-    storage.rules = [Rule("send", StorageError("The storage is full"), nth=2)]
+    storage.rules = [Rule("write", StorageError("The storage is full"), nth=3)]
     with pytest.raises(StorageError, match="full"):
         Client(site, next(directories)).run()
     storage.rules = []
@@ -671,7 +679,7 @@ def test_what_was_not_fetched_stays_the_datasets_and_its_bytes_live_until_the_co
     result = {**ORIGINAL, "log.txt": b"anew", "local": b"only here", "out": b"out"}
     assert site.dataset() == result
     site.promote()
-    assert {path: read(site.storage, source.key) for path, source in site.inputs().files.items()} == result
+    assert {path: site.storage.read(source.key) for path, source in site.inputs().files.items()} == result
     assert site.inputs().deleted == frozenset()
     if tells_sums:
         assert published.sent == 3

@@ -27,7 +27,7 @@ from crunch_tasks.errors import (
 from crunch_tasks.files.checksums import FileContent
 from crunch_tasks.files.object_store import PART, ObjectStorage
 from crunch_tasks.files.opening import open_storage
-from crunch_tasks.files.storage import Storage, read
+from crunch_tasks.files.storage import Storage
 from tests.support.seaweed import SeaweedS3
 
 HOSTILE_NAMES = [
@@ -56,7 +56,7 @@ def test_hostile_names_and_bytes_come_back_as_they_were(storage: Storage, tmp_pa
         storage.send(content(data, tmp_path), key, nothing)
     listed = {info.key: info.size for info in storage.list_objects("p/d1/")}
     assert listed == {key: len(data) for key, data in bodies.items()}
-    assert {key: read(storage, key) for key in bodies} == bodies
+    assert {key: storage.read(key) for key in bodies} == bodies
 
 
 def test_a_prefix_is_a_folder_not_the_start_of_a_name(storage: Storage) -> None:
@@ -72,7 +72,7 @@ def test_overwriting_keeps_the_name(storage: Storage, tmp_path: Path) -> None:
     storage.send(content(b"old and longer", tmp_path), "p/d1/a", nothing)
     info = storage.send(content(b"new", tmp_path), "p/d1/a", nothing)
     assert (info.key, info.size, info.md5) == ("p/d1/a", 3, md5(b"new"))
-    assert read(storage, "p/d1/a") == b"new"
+    assert storage.read("p/d1/a") == b"new"
     assert [found.key for found in storage.list_objects("p/")] == ["p/d1/a"]
 
 
@@ -83,9 +83,9 @@ def test_readers_see_the_old_object_until_the_new_one_is_complete(
     storage.write("p/a", b"old")
     seen = []
     data = b"n" * (2 * PART)
-    storage.send(content(data, tmp_path), "p/a", lambda: seen.append(read(storage, "p/a")))
+    storage.send(content(data, tmp_path), "p/a", lambda: seen.append(storage.read("p/a")))
     assert seen == [b"old"]
-    assert read(storage, "p/a") == data
+    assert storage.read("p/a") == data
     assert [path.name for path in (tmp_path / "storage").rglob("*") if path.is_file()] == ["a"]
 
 
@@ -101,7 +101,7 @@ def test_copy_and_delete(storage: Storage) -> None:
     storage.write("p/a b", b"one")
     storage.write("p/target#", b"old")
     storage.copy("p/a b", "p/target#")
-    assert read(storage, "p/target#") == b"one"
+    assert storage.read("p/target#") == b"one"
     storage.delete("p/a b")
     storage.delete("p/a b")
     assert storage.stat("p/a b") is None
@@ -124,7 +124,7 @@ def test_a_missing_object_is_named(storage: Storage) -> None:
     storage.write("p/there", b"1")
     assert storage.stat("p/nowhere") is None
     with pytest.raises(ObjectMissing, match="p/nowhere"):
-        read(storage, "p/nowhere")
+        storage.read("p/nowhere")
     with pytest.raises(ObjectMissing, match="p/nowhere"):
         storage.copy("p/nowhere", "p/x")
 
@@ -150,7 +150,7 @@ def test_many_threads_mix_nothing_up(storage: Storage, tmp_path: Path) -> None:
     bodies = {f"p/{number % 7}/{number}": os.urandom(2000 + number) for number in range(60)}
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda item: storage.send(content(item[1], tmp_path), item[0], nothing), bodies.items()))
-        assert dict(zip(bodies, pool.map(lambda key: read(storage, key), bodies), strict=True)) == bodies
+        assert dict(zip(bodies, pool.map(storage.read, bodies), strict=True)) == bodies
 
 
 @pytest.mark.slow
@@ -164,7 +164,7 @@ def test_large_objects_on_s3_are_verified_by_the_sum_of_their_parts(
     info = storage.send(content(data, tmp_path), "p/large", nothing)
     assert info.etag is not None
     assert info.etag.endswith('-3"')
-    assert md5(read(storage, "p/large")) == md5(data)
+    assert md5(storage.read("p/large")) == md5(data)
 
 
 @pytest.mark.slow
@@ -190,7 +190,7 @@ def test_folder_markers_of_consoles_are_no_files(s3: SeaweedS3, bucket: str) -> 
 @pytest.mark.slow
 def test_wrong_keys_and_missing_buckets_are_said_without_secrets(s3: SeaweedS3, bucket: str) -> None:
     wrong = open_storage(s3.storage(bucket, access_key="nobody", secret_key="canary-secret"))
-    for work in (lambda: read(wrong, "p/x"), lambda: wrong.write("p/x", b""), lambda: list(wrong.list_objects("p/"))):
+    for work in (lambda: wrong.read("p/x"), lambda: wrong.write("p/x", b""), lambda: list(wrong.list_objects("p/"))):
         with pytest.raises(StorageError) as caught:
             work()
         assert "InvalidAccessKeyId" in str(caught.value)
@@ -205,7 +205,7 @@ def test_wrong_keys_and_missing_buckets_are_said_without_secrets(s3: SeaweedS3, 
 def test_a_folder_refuses_keys_that_lead_out(storage_of: Callable[[str], Storage], key: str) -> None:
     storage = storage_of("folder")
     storage.write("p/x", b"1")
-    for work in (lambda: read(storage, key), lambda: storage.write(key, b"2"), lambda: storage.delete(key)):
+    for work in (lambda: storage.read(key), lambda: storage.write(key, b"2"), lambda: storage.delete(key)):
         with pytest.raises(StorageError):
             work()
 
@@ -220,13 +220,13 @@ def test_a_folder_follows_links_only_inside_itself(tmp_path: Path) -> None:
         {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": str(root)}}
     )
     assert {info.key for info in storage.list_objects("p/")} == {"p/file", "p/link"}
-    assert read(storage, "p/link") == b"inside"
+    assert storage.read("p/link") == b"inside"
     (root / "p" / "out").symlink_to(tmp_path / "secret")
     (root / "q").symlink_to(tmp_path)
     for work in (
         lambda: list(storage.list_objects("p/")),
-        lambda: read(storage, "p/out"),
-        lambda: read(storage, "q/secret"),
+        lambda: storage.read("p/out"),
+        lambda: storage.read("q/secret"),
         lambda: storage.write("q/written", b""),
         lambda: storage.delete("q/secret"),
     ):
@@ -241,7 +241,7 @@ def test_a_fifo_in_a_storage_folder_hangs_nobody(tmp_path: Path) -> None:
         {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": str(tmp_path)}}
     )
     with pytest.raises(StorageError, match="fifo"):
-        read(storage, "fifo")
+        storage.read("fifo")
     with pytest.raises(StorageError, match="fifo"):
         list(storage.list_objects(""))
 

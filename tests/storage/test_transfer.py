@@ -19,12 +19,14 @@ from typing import Any
 import pytest
 
 from crunch_tasks.errors import Cancelled, LeaseLost, NamesRefused, ObjectMissing, TransferError, WorkspaceError
-from crunch_tasks.files import publication, transfer
+from crunch_tasks.files import publication, transfer, tree
 from crunch_tasks.files.checksums import compute_manifest
+from crunch_tasks.files.download import download
 from crunch_tasks.files.manifest import Manifest
 from crunch_tasks.files.plan import ObjectInfo, Source
-from crunch_tasks.files.storage import Storage
-from crunch_tasks.files.transfer import Progress, download, upload
+from crunch_tasks.files.storage import LARGE, Storage
+from crunch_tasks.files.transfer import Progress
+from crunch_tasks.files.upload import upload
 from crunch_tasks.files.workspace import Workspace
 from crunch_tasks.testing import MemoryStorage
 from tests.support.faulty import FaultyStorage, Killed, Rule
@@ -104,7 +106,7 @@ def test_a_download_restores_times_that_a_workflow_touched(workspace: Workspace)
 def test_killed_in_a_download_the_next_fetches_only_the_rest(workspace: Workspace, nth: int) -> None:
     storage = FaultyStorage(MemoryStorage(INPUTS))
     storage.storage.parallel = 1
-    storage.rules = [Rule("iter_bytes", Killed(), nth=nth)]
+    storage.rules = [Rule("read", Killed(), nth=nth)]
     with pytest.raises(Killed):
         download(storage, sources(storage), workspace)
     assert files_of(workspace).items() <= EXPECTED.items()
@@ -122,11 +124,11 @@ def test_killed_in_a_download_the_next_fetches_only_the_rest(workspace: Workspac
 )
 def test_spoilt_bytes_are_noticed_retried_and_then_named(workspace: Workspace, spoil: Callable[[bytes], bytes]) -> None:
     storage = FaultyStorage(MemoryStorage(INPUTS))
-    storage.rules = [Rule("iter_bytes", spoil, key="sample#1", times=2)]
+    storage.rules = [Rule("read", spoil, key="sample#1", times=2)]
     download(storage, sources(storage), workspace)
     assert files_of(workspace) == EXPECTED
     (workspace.root / "sub/sample#1").unlink()
-    storage.rules = [Rule("iter_bytes", spoil, key="sample#1")]
+    storage.rules = [Rule("read", spoil, key="sample#1")]
     with pytest.raises(TransferError, match="sub/sample#1"):
         download(storage, sources(storage), workspace)
     assert "sub/sample#1" not in files_of(workspace)
@@ -134,7 +136,7 @@ def test_spoilt_bytes_are_noticed_retried_and_then_named(workspace: Workspace, s
 
 def test_a_wrong_sum_is_told_with_both_sums(workspace: Workspace) -> None:
     storage = FaultyStorage(MemoryStorage({"p/d1/x": b"right"}))
-    storage.rules = [Rule("iter_bytes", lambda data: b"wrong")]
+    storage.rules = [Rule("read", lambda data: b"wrong")]
     with pytest.raises(TransferError) as caught:
         download(storage, sources(storage), workspace)
     for data in (b"right", b"wrong"):
@@ -150,9 +152,9 @@ def test_an_earlier_manifests_sum_is_checked_where_the_storage_knows_none(worksp
 
 def test_transient_errors_are_retried_and_lasting_ones_are_not(workspace: Workspace) -> None:
     storage = FaultyStorage(MemoryStorage(INPUTS))
-    storage.rules = [Rule("iter_bytes", TransferError("reset"), key="a b", times=3)]
+    storage.rules = [Rule("read", TransferError("reset"), key="a b", times=3)]
     download(storage, sources(storage), workspace)
-    gone = Rule("iter_bytes", ObjectMissing("'p/d1/a b' vanished"), key="a b")
+    gone = Rule("read", ObjectMissing("'p/d1/a b' vanished"), key="a b")
     storage.rules = [gone]
     (workspace.root / "a b").unlink()
     with pytest.raises(ObjectMissing, match="a b"):
@@ -173,7 +175,7 @@ def test_a_disk_that_fills_up_says_needed_and_free(workspace: Workspace, monkeyp
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(transfer.tree, "place", full)
+    monkeypatch.setattr(tree, "place", full)
     with pytest.raises(WorkspaceError, match=r"is full: .* needs \d+ bytes, \d+ are free"):
         download(MemoryStorage(INPUTS), sources(MemoryStorage(INPUTS)), workspace)
 
@@ -332,9 +334,10 @@ class Waiting(MemoryStorage):
         self.asked.set()
         self.answers.wait()
 
-    def iter_bytes(self, key: str) -> Iterator[bytes]:
-        yield from super().iter_bytes(key)
+    def read(self, key: str) -> bytes:
+        data = super().read(key)
         self.wait()
+        return data
 
     def send(self, content: Any, key: str, before_commit: Callable[[], None]) -> ObjectInfo:
         self.wait()
@@ -368,7 +371,7 @@ def test_an_interrupt_waits_for_no_storage_and_nothing_is_placed_after_it(worksp
 
 
 def test_after_an_interrupt_nothing_is_sent(workspace: Workspace) -> None:
-    (workspace.root / "x").write_bytes(b"x")
+    (workspace.root / "x").write_bytes(b"x" * (LARGE + 1))
     storage = Waiting({})
     with interrupted(storage):
         upload(storage, {"x": "p/x"}, workspace, workspace.walk(), manifest_of(workspace))

@@ -59,10 +59,16 @@ class FaultyStorage:
         self._hit(operation, key)
         self.writes.append((operation, key))
 
-    def iter_bytes(self, key: str) -> Iterator[bytes]:
-        change = self._hit("iter_bytes", key)
+    def read(self, key: str) -> bytes:
+        change = self._hit("read", key)
         self.reads.append(key)
-        for block in self.storage.iter_bytes(key):
+        data = self.storage.read(key)
+        return change(data) if change else data
+
+    def iter_bytes(self, source: Any, start: int = 0) -> Iterator[bytes]:
+        change = self._hit("read", source.key)
+        self.reads.append(source.key)
+        for block in self.storage.iter_bytes(source, start):
             yield change(block) if change else block
 
     def list_objects(self, prefix: str) -> Any:
@@ -73,9 +79,9 @@ class FaultyStorage:
         self._write("send", key)
         return self.storage.send(content, key, before_commit)
 
-    def write(self, key: str, data: bytes) -> Any:
+    def write(self, key: str, data: bytes, md5: str | None = None) -> Any:
         self._write("write", key)
-        return self.storage.write(key, data)
+        return self.storage.write(key, data, md5)
 
     def copy(self, source: str, target: str) -> None:
         self._write("copy", target)

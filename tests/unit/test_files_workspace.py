@@ -111,7 +111,7 @@ def test_leftovers_go_and_inputs_and_internal_files_stay(workspace: Workspace, t
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     calls: list[int] = []
 
-    def counting(*arguments: object) -> str:
+    def counting(*arguments: object) -> tuple[str, str]:
         calls.append(1)
         return hash_file(*arguments)  # type: ignore[arg-type]
 

@@ -1,0 +1,71 @@
+"""Whether what arrived is what was stored, by all that anyone knows of it: size, MD5, or the sum of its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from crunch_tasks.errors import TransferError
+from crunch_tasks.files.storage import Source, Storage
+from crunch_tasks.files.sums import PartSum, likely_part, sum_of_parts
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """What came of an object: size in bytes, MD5, the sum of its parts if it was made, and how to make another one."""
+
+    size: int
+    md5: str
+    parts: PartSum | None = None
+    parts_of: Callable[[int], str] = lambda _: ""
+
+
+def part_sum_for(source: Source) -> PartSum | None:
+    """What to make on the way where only the sum of its parts can tell whether an object arrives right."""
+    wanted = None if source.md5 else sum_of_parts(source.tag)
+    return PartSum(likely_part(source.size, wanted)) if wanted else None
+
+
+def verify(storage: Storage, source: Source, arrived: Arrived) -> None:
+    """Raises TransferError, with both sums, when the bytes are not those of the object.
+
+    | source's MD5          | sum of its parts        | the storage's word on it    | then                     |
+    |-----------------------|-------------------------|-----------------------------|--------------------------|
+    | equal                 |                         |                             | right                    |
+    | another               |                         | the ETag is no MD5 at all   | right if same version    |
+    | another               |                         | otherwise                   | wrong                    |
+    | unknown               | equal                   |                             | right                    |
+    | unknown               | another                 | tells the size of a part    | right if equal with that |
+    | unknown               | another                 | does not                    | right if same version    |
+    | unknown               | none                    |                             | right if same version    |
+    """
+    if arrived.size != source.size:
+        raise TransferError(
+            f"{source.key!r} arrived with {arrived.size} bytes instead of {source.size}: it was cut short, or changed"
+        )
+    if source.md5 is not None:
+        # A sum from a listing may be none, as the storage says when it is asked: S3 with some encryptions.
+        is_proof = arrived.md5 == source.md5 or source.md5 not in (source.tag or "") or storage.tells_md5(source.key)
+        found, wanted = arrived.md5, source.md5
+    else:
+        is_proof, found = _by_parts(storage, source, arrived)
+        wanted = sum_of_parts(source.tag) or ""
+    if is_proof and found != wanted:
+        raise TransferError(f"{source.key!r} arrived wrong: its MD5 is {found}, expected {wanted}")
+    if not is_proof:
+        now = storage.stat(source.key)
+        if now is None or now.tag != source.tag:
+            raise TransferError(f"{source.key!r} changed while it was being read; run again when nothing writes to it")
+
+
+def _by_parts(storage: Storage, source: Source, arrived: Arrived) -> tuple[bool, str]:
+    """Whether the sum of its parts proves anything, and what it is."""
+    if arrived.parts is None:
+        return False, ""
+    found = arrived.parts.result()
+    if found == sum_of_parts(source.tag):
+        return True, found
+    part = storage.part_of(source)
+    if part is None or not storage.tells_md5(source.key):
+        return False, ""
+    return True, found if part == arrived.parts.part else arrived.parts_of(part)
