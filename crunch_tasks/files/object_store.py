@@ -8,6 +8,7 @@ import mimetypes
 import re
 import threading
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import obstore
@@ -36,9 +37,10 @@ PART = LARGE
 MAX_PARTS = 9_000
 PARTS_AT_ONCE = 3
 
-RANGE = 4 * BLOCK
+RANGE = 3 * BLOCK
 RANGES_AT_ONCE = 2
-"""Large objects are read in ranges of this many bytes, so many at once."""
+CHUNK = BLOCK // 4
+"""Large objects are read in ranges of RANGE bytes, so many at once, in chunks, as one piece takes twice its size."""
 
 LARGEST_COPY = 4 * 1024 * 1024 * 1024
 """S3 copies objects of up to 5 GB with one request; larger ones go through this machine."""
@@ -114,7 +116,7 @@ class ObjectStorage:
     def iter_bytes(self, source: Source, start: int = 0) -> Iterator[memoryview]:
         """In ranges, several at once, all of one version of the object; empty ones are not asked for."""
 
-        def fetch(at: int) -> memoryview:
+        def fetch(at: int) -> list[memoryview]:
             options: GetOptions = {"range": (at, min(at + RANGE, source.size))}
             if source.tag and not source.tag.startswith("mtime-"):
                 options["if_match"] = source.tag
@@ -122,9 +124,9 @@ class ObjectStorage:
                 answer = obstore.get(self._reader, source.key, options=options)
                 if answer.meta["size"] != source.size:
                     raise _changed(source.key)
-                return memoryview(answer.bytes())
+                return [memoryview(chunk) for chunk in answer.stream(min_chunk_size=CHUNK)]
 
-        return ahead(fetch, range(start, source.size, RANGE), RANGES_AT_ONCE)
+        return chain.from_iterable(ahead(fetch, range(start, source.size, RANGE), RANGES_AT_ONCE))
 
     def send(self, content: Content, key: str, before_commit: Callable[[], None]) -> ObjectInfo:
         part = self.part_size(content.size)
