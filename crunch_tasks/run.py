@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -24,6 +25,9 @@ from crunch_tasks.settings import RunOptions
 
 Tell = Callable[[str], None]
 """Told what a run is at, in a few words, for whoever watches."""
+
+Watch = Callable[[Stage, Progress], None]
+"""Told how far a stage's transfer is, now and then, from any thread."""
 
 
 class Result(StrEnum):
@@ -57,6 +61,7 @@ class DatasetRun:
         secrets: list[str],
         page_url: str,
         tell: Tell,
+        watch: Watch = lambda *_: None,
     ) -> None:
         self.claim = claim
         self.lease = lease
@@ -67,6 +72,7 @@ class DatasetRun:
         self.secrets = secrets
         self.page_url = page_url
         self.tell = tell
+        self.watch = watch
         self.flow_run_id = ""
         self.flow_run_url = ""
         self.stage = Stage.SETUP
@@ -130,8 +136,11 @@ class DatasetRun:
 
     def transferred(self, state: Progress) -> None:
         """A transfer's progress as the run's."""
-        megabytes = f"{state.bytes_done / 1e6:.1f} of {state.bytes / 1e6:.1f} MB"
-        self.progress(state.files_done, state.files, f"files, {megabytes}")
+        what = f"files, {state.bytes_done / 1e6:.1f} of {state.bytes / 1e6:.1f} MB, {state.bytes_per_s / 1e6:.1f} MB/s"
+        if state.remaining_s:
+            what += f", {dt.timedelta(seconds=round(state.remaining_s))} left"
+        self.progress(state.files_done, state.files, what)
+        self.watch(self.stage, state)
 
     @property
     def may_resume(self) -> bool:

@@ -15,7 +15,8 @@ from flows.cli import app
 PAGE = Path(__file__).with_name("command-line.md")
 GROUPS = {
     "Process datasets": ("run", "next", "loop"),
-    "Look": ("files", "diagnostics"),
+    "A dataset's files": ("files", "push", "pull", "verify"),
+    "Look": ("diagnostics",),
     "Fill the catalogue": ("add-project", "add-dataset", "add-item"),
     "Add an attribute": (),
 }

@@ -1,4 +1,4 @@
-"""The commands that fill and read the catalogue: projects, datasets, items, attributes, files; and diagnostics."""
+"""The commands that fill the catalogue: projects, datasets, items, attributes; and diagnostics."""
 
 from __future__ import annotations
 
@@ -8,46 +8,23 @@ import json
 import math
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import contextmanager
-from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.filesize import decimal
 from rich.table import Table
 
 from crunch_tasks.contract import ATTRIBUTE_KINDS, AttributeKind, Visibility, WorkflowType
-from crunch_tasks.errors import Refused, UsageError
+from crunch_tasks.errors import UsageError
 from crunch_tasks.settings import ClientSettings
+from flows.connection import connected
 from flows.options import takes_settings
-from flows.prompt import ask_for_missing
-from flows.terminal import cell, console, shown
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from crunch_tasks.link.client import CrunchClient
+from flows.terminal import AsJson, cell, console, shown
 
 needs_server = takes_settings("url", "token")
 Description = Annotated[str, typer.Option(help="A brief description")]
 Details = Annotated[str, typer.Option(help="A long description, in Markdown")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON")]
-
-
-@contextmanager
-def _connected(settings: ClientSettings, *also: str) -> Iterator[tuple[CrunchClient, ClientSettings]]:
-    from crunch_tasks.link.client import CrunchClient
-
-    complete = ask_for_missing(settings, "url", "token", *also)
-    with CrunchClient(complete.url, complete.token.get_secret_value(), patience_s=complete.server_patience_s) as client:
-        try:
-            yield client, complete
-        except Refused as error:
-            if error.status == HTTPStatus.BAD_REQUEST:
-                # The server names the value that it cannot take: wrong usage, wherever it was found out.
-                raise UsageError(str(error)) from error
-            raise
 
 
 @needs_server
@@ -72,7 +49,7 @@ def add_project(
         workflow_type = workflow_type or (WorkflowType.SNAKEMAKE if looks_like else WorkflowType.SCRIPT)
     if workflow_type is not None:
         values["workflow_type"] = workflow_type.value
-    with _connected(settings) as (client, _):
+    with connected(settings) as (client, _):
         _say_slug(client.create_project(name=name, **values))
 
 
@@ -86,7 +63,7 @@ def add_dataset(
     locked: Annotated[bool, typer.Option("--locked", help="Hold it: nobody claims it until it is let go")] = False,
 ) -> None:
     """Add a dataset to a project. Its files go to the `base_file_path` that is printed."""
-    with _connected(settings) as (client, _):
+    with connected(settings) as (client, _):
         made = client.create_dataset(parent=project, name=name, description=description, details=details, locked=locked)
         _say_slug(made)
         console(stderr=True).print(shown(f"files: {made['base_file_path']}/"), soft_wrap=True)
@@ -101,13 +78,13 @@ def add_item(
     details: Details = "",
 ) -> None:
     """Add an item to a project, a dataset or another item."""
-    with _connected(settings) as (client, _):
+    with connected(settings) as (client, _):
         _say_slug(client.create_item(parent=parent, name=name, description=description, details=details))
 
 
 def _add_attribute(kind: AttributeKind) -> Callable[..., None]:
     def command(item: str, key: str, settings: ClientSettings, **values: str) -> None:
-        with _connected(settings) as (client, _):
+        with connected(settings) as (client, _):
             client.create_attribute(kind.name, item=item, key=key, **parse_attribute(kind, values))
 
     parameters = {
@@ -142,33 +119,8 @@ def parse_attribute(kind: AttributeKind, values: dict[str, str]) -> dict[str, An
     return parsed
 
 
-@takes_settings("url", "token", "storage_settings")
-def files(
-    slug: Annotated[str, typer.Argument(help="The dataset's slug")], settings: ClientSettings, json_: Json = False
-) -> None:
-    """List a dataset's files: as last published or, before that, as they are in the storage."""
-    from crunch_tasks.files.opening import open_storage
-    from crunch_tasks.files.reading import list_files
-
-    with _connected(settings, "storage_settings") as (client, complete):
-        dataset = client.get_dataset(slug)
-    listed = list_files(open_storage(complete.storage_config()), dataset)
-    if json_:
-        rows = [{"path": path, "size": source.size, "md5": source.md5} for path, source in listed.files.items()]
-        sys.stdout.write(json.dumps(rows, ensure_ascii=False) + "\n")
-        return
-    table = Table("path", "size", "MD5", title=slug, box=None, pad_edge=False)
-    for path, source in listed.files.items():
-        table.add_row(cell(path), decimal(source.size), source.md5 or "")
-    size = decimal(sum(source.size for source in listed.files.values()))
-    table.caption = f"{len(listed.files)} files, {size}, {'as published' if listed.published else 'as in the storage'}"
-    console().print(table)
-    for path, problem in listed.problems.items():
-        console(stderr=True).print(shown(f"{path!r} cannot be kept: {problem}"), soft_wrap=True)
-
-
 @takes_settings("directory")
-def diagnostics(settings: ClientSettings, json_: Json = False) -> None:
+def diagnostics(settings: ClientSettings, json_: AsJson = False) -> None:
     """Show what a run on this machine tells the server of it."""
     from crunch_tasks.compute.diagnostics import diagnostics as collect
 
@@ -186,7 +138,6 @@ def diagnostics(settings: ClientSettings, json_: Json = False) -> None:
 def add_commands(app: typer.Typer) -> None:
     """Put all of this file's commands on `app`, one `add-WORD-attribute` for each kind of the registry."""
     for name, command in {
-        "files": files,
         "diagnostics": diagnostics,
         "add-project": add_project,
         "add-dataset": add_dataset,

@@ -28,7 +28,7 @@ from crunch_tasks.settings import RunOptions
 from crunch_tasks.setup import setup
 from crunch_tasks.upload import upload
 from crunch_tasks.workflow import workflow
-from flows.artifact import publish_summary
+from flows.artifact import TransferWatch, publish_summary
 from flows.ending import ended, stopped
 from flows.report import Outcome, now
 from flows.session import Session
@@ -45,6 +45,7 @@ def dataset_run(slug: str, project: str) -> Any:
     if context is not None and context.flow_run is not None:
         run.flow_run_id = str(context.flow_run.id)
         run.flow_run_url = url_for(context.flow_run) or ""
+        run.watch = TransferWatch(slug, run.dataset_id)
     # Tags are for the flow run: for each task's, Prefect would ask its server about limits on how many may run.
     with TagsContext(current_tags=set()):
         try:

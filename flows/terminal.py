@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
 from rich.console import Console
 from rich.text import Text
 
@@ -18,4 +21,12 @@ def shown(text: str) -> str:
 
 def cell(text: str) -> Text:
     """`text` in one line of a table, whole: it is folded where it is too wide."""
-    return Text(shown(text).replace("\n", "\\n").replace("\t", "\\t"), overflow="fold")
+    return Text(line(text), overflow="fold")
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON")]
+
+
+def line(text: str) -> str:
+    """`text` in one line: a newline or tab in it is written as its escape too."""
+    return shown(text).replace("\n", "\\n").replace("\t", "\\t")

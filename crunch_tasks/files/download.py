@@ -60,11 +60,7 @@ def download(
     the disk is too small or cannot be written, TransferError, naming the object with both sums, when one cannot be
     had right.
     """
-    refuse_bad_names(sources, folds=workspace.folds)
-    sources = _with_known_sums(sources, workspace)
-    walk = workspace.walk()
-    local = _local_files(walk, sources, workspace, storage.parallel, check)
-    wanted = what_to_fetch(local, sources)
+    sources, walk, wanted = look(storage, sources, workspace, check=check)
     _keep_partials(workspace.partial, [sources[path] for path in wanted])
     size = sum(sources[path].size for path in wanted)
     _check_space(workspace, size)
@@ -85,6 +81,20 @@ def download(
     finally:
         workspace.hashes.save()
     return Downloaded(len(wanted), size, len(kept), walk)
+
+
+def look(
+    storage: Storage, sources: Mapping[str, Source], workspace: Workspace, *, check: Check = lambda: None
+) -> tuple[Mapping[str, Source], Walk, list[str]]:
+    """The sources with all that is known of them, what the workspace has, and the paths to fetch; changes nothing.
+
+    Raises NamesRefused, and WorkspaceError for what cannot be read.
+    """
+    refuse_bad_names(sources, folds=workspace.folds)
+    sources = _with_known_sums(sources, workspace)
+    walk = workspace.walk()
+    local = _local_files(walk, sources, workspace, storage.parallel, check)
+    return sources, walk, what_to_fetch(local, sources)
 
 
 def _remember(workspace: Workspace, walk: Walk, sources: Mapping[str, Source], sums: Mapping[str, str]) -> None:

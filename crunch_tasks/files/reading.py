@@ -48,7 +48,7 @@ def list_files(storage: Storage, dataset: Mapping[str, Any], limit: int | None =
     `dataset` is its body on the wire. What people put there since the last commit is an input of the next run, and
     listed when that has published it. Raises ObjectMissing or StorageError when the committed manifest cannot be read.
     """
-    base, sha256, fence = _place(dataset)
+    base, sha256, fence = place_of(dataset)
     if sha256:
         committed = read_committed(storage, base, sha256, fence)
         staged = storage.list_objects(f"{base}{attempt_folder(fence)}/") if committed.modified else ()
@@ -70,7 +70,7 @@ def find_file(storage: Storage, dataset: Mapping[str, Any], path: str) -> Source
 
     Raises what `list_files` does, and StorageError when the file is not what was published.
     """
-    base, sha256, fence = _place(dataset)
+    base, sha256, fence = place_of(dataset)
     if name_problem(path) or is_internal(path):
         return None
     if not sha256:
@@ -99,7 +99,7 @@ def stat_file(storage: Storage, key: str) -> ObjectInfo | None:
         return None
 
 
-def _place(dataset: Mapping[str, Any]) -> tuple[str, str, int]:
+def place_of(dataset: Mapping[str, Any]) -> tuple[str, str, int]:
     """The prefix, and what the server says of the last commit: the manifest's SHA-256 ("": none) and the fence."""
     sha256, fence = str(dataset.get("manifest_sha256") or ""), int(dataset.get("manifest_fence") or 0)
     return safe_prefix(str(dataset["base_file_path"])), sha256, fence

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -19,7 +20,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from crunch_tasks.durable import STATE_FOLDER, write_durably
+from crunch_tasks.contract import CRUNCH_FOLDER
+from crunch_tasks.durable import STATE_FOLDER, make_folder, write_durably
 from crunch_tasks.errors import WorkspaceError
 from crunch_tasks.files import tree
 from crunch_tasks.files.checksums import HashCache
@@ -29,6 +31,7 @@ from crunch_tasks.files.tree import Walk
 
 _TRUSTED = "trusted"
 _BINDING = "workspace.json"
+_OWN_FOLDERS = ".own-folders"
 
 
 def check_directory(directory: Path) -> None:
@@ -152,7 +155,8 @@ class Workspace:
     @cached_property
     def folds(self) -> bool:
         """Whether this file system takes names for one that differ only in case or Unicode form."""
-        with tempfile.TemporaryDirectory(dir=self.state) as folder:
+        self.partial.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self.partial) as folder:
             (Path(folder) / "caf\u00e9").touch()
             return (Path(folder) / "CAF\u00e9").exists() or (Path(folder) / "cafe\u0301").exists()
 
@@ -191,4 +195,25 @@ class Workspace:
         shutil.rmtree(self.partial, ignore_errors=True)
 
     def free_bytes(self) -> int:
-        return shutil.disk_usage(self.state).free
+        return shutil.disk_usage(self.partial).free
+
+
+class OwnFolder(Workspace):
+    """A person's own folder in a workspace's place, to push it to a dataset, pull one there, or compare.
+
+    What is remembered of it is in a state folder of its own; partial downloads must be on its own file system.
+    """
+
+    def __init__(self, directory: Path, slug: str, root: Path) -> None:
+        super().__init__(directory, slug)
+        self.root = Path(os.path.realpath(root))
+        name = hashlib.sha256(f"{slug} {self.root}".encode("utf-8", "surrogateescape")).hexdigest()
+        self.state = self.directory / STATE_FOLDER / _OWN_FOLDERS / name
+
+    def make(self) -> None:
+        """Make the state folder only: a folder may be pushed that cannot be written."""
+        make_folder(self.state)
+
+    @property
+    def partial(self) -> Path:
+        return self.root / CRUNCH_FOLDER / "partial"

@@ -127,6 +127,10 @@ class CrunchClient:
     def get_dataset(self, slug: str) -> Mapping[str, Any]:
         return self._object("GET", f"api/datasets/{_segment(slug)}/")
 
+    def hold(self, slug: str, *, locked: bool) -> Mapping[str, Any]:
+        """Hold a dataset, so that nobody claims it, or let it go."""
+        return self._object("PATCH", f"api/datasets/{_segment(slug)}/", {"locked": locked})
+
     def create_project(self, *, name: str, **values: Any) -> Mapping[str, Any]:
         return self._create("api/projects/", {"name": name, **values})
 

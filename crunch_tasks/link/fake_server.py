@@ -141,6 +141,7 @@ class FakeServer:
             ("POST", r"statuses/", self._status),
             ("GET", r"(projects|datasets)/([^/]+)/", self._get),
             ("POST", r"datasets/([^/]+)/reset/", self._reset),
+            ("PATCH", r"datasets/([^/]+)/", self._hold),
             ("GET", r"next/", self._next),
             ("GET", r"projects/([^/]+)/next/", self._next),
             ("GET", r"(projects|datasets|statuses)/", self._list),
@@ -298,6 +299,13 @@ class FakeServer:
         if found is None:
             raise _Problem(404, "Not found.", "not_found")
         return httpx.Response(200, json=found)
+
+    def _hold(self, _user: str, body: Body, slug: str) -> httpx.Response:
+        dataset = self.datasets.get(slug)
+        if dataset is None:
+            raise _Problem(404, "Not found.", "not_found")
+        dataset["locked"] = body["locked"]
+        return httpx.Response(200, json=dataset)
 
     def _reset(self, _user: str, _body: Body, slug: str) -> httpx.Response:
         dataset = self.datasets.get(slug)

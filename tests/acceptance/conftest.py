@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from deployments.local import free_port, prefect_server
+from flows import cli
 from tests.support.seaweed import SeaweedS3, seaweed
 from tests.support.servers import CrunchServer
 from tests.support.site import Site
+
+Answer = tuple[int, str, str]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -68,3 +72,21 @@ def site(tmp_path: Path, storage_settings: Path, prefect_api: str, fresh_server:
     server.start()
     yield Site(server, storage_settings, tmp_path / "work", prefect_api, {"PREFECT_HOME": str(tmp_path / "prefect")})
     server.stop()
+
+
+@pytest.fixture
+def crunch(site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
+    """`crunch WORDS` in this process, against the real server: its exit code, output and error output."""
+    for name, value in site.env.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
+
+    def call(*words: str) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["crunch", *words])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    return call

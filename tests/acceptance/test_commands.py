@@ -15,28 +15,8 @@ from pathlib import Path
 import pytest
 
 from crunch_tasks.contract import ATTRIBUTE_KINDS, DIAGNOSTICS
-from flows import cli
+from tests.acceptance.conftest import Answer
 from tests.support.site import CRUNCH, Site
-
-Answer = tuple[int, str, str]
-
-
-@pytest.fixture
-def crunch(site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
-    """`crunch WORDS` in this process, against the real server: its exit code, output and error output."""
-    for name, value in site.env.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
-
-    def call(*words: str) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["crunch", *words])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    return call
 
 
 def test_the_catalogue_is_filled_from_the_command_line(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from crunch_tasks.files.opening import open_storage
-from crunch_tasks.files.storage import Storage, read
+from crunch_tasks.files.storage import Storage
 from crunch_tasks.link.client import CrunchClient
 from crunch_tasks.storage_settings import load_storage_settings
 from tests.support.servers import CrunchServer
@@ -106,10 +106,10 @@ class Site:
         """Every object of the dataset below its base path, Crunch's own left out."""
         prefix = f"{self.dataset(slug)['base_file_path']}/"
         paths = [info.key.removeprefix(prefix) for info in self.storage.list_objects(prefix)]
-        return {path: read(self.storage, prefix + path) for path in paths if not path.startswith(".crunch/")}
+        return {path: self.storage.read(prefix + path) for path in paths if not path.startswith(".crunch/")}
 
     def read(self, slug: str, path: str) -> bytes:
-        return read(self.storage, f"{self.dataset(slug)['base_file_path']}/{path}")
+        return self.storage.read(f"{self.dataset(slug)['base_file_path']}/{path}")
 
     def read_json(self, slug: str, path: str) -> Any:
         return json.loads(self.read(slug, path))

@@ -1,0 +1,32 @@
+"""The line to the server of a command that no run is about."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from crunch_tasks.errors import Refused, UsageError
+from crunch_tasks.settings import ClientSettings
+from flows.prompt import ask_for_missing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from crunch_tasks.link.client import CrunchClient
+
+
+@contextmanager
+def connected(settings: ClientSettings, *also: str) -> Iterator[tuple[CrunchClient, ClientSettings]]:
+    """A client of the server, and the settings with all that is needed: server, token and what is in `also`."""
+    from crunch_tasks.link.client import CrunchClient
+
+    complete = ask_for_missing(settings, "url", "token", *also)
+    with CrunchClient(complete.url, complete.token.get_secret_value(), patience_s=complete.server_patience_s) as client:
+        try:
+            yield client, complete
+        except Refused as error:
+            if error.status == HTTPStatus.BAD_REQUEST:
+                # The server names the value that it cannot take: wrong usage, wherever it was found out.
+                raise UsageError(str(error)) from error
+            raise
