@@ -203,7 +203,12 @@ class _Fetcher:
         if source.size > LARGE:
             partial = self._workspace.partial / _partial_name(source)
             self._meter.add(_size(partial))
-            md5 = retrying(lambda: self._grow(source, path, partial, check), check, lambda: _size(partial))
+            try:
+                md5 = retrying(lambda: self._grow(source, path, partial, check), check, lambda: _size(partial))
+            except WorkspaceError:
+                # A disk that is full is not to be kept full.
+                partial.unlink(missing_ok=True)
+                raise
             check()
             with self._local_errors(path, source.size):
                 tree.place(self._folders, partial, path)

@@ -117,14 +117,19 @@ class ObjectStorage:
         """In ranges, several at once, all of one version of the object; empty ones are not asked for."""
 
         def fetch(at: int) -> list[memoryview]:
-            options: GetOptions = {"range": (at, min(at + RANGE, source.size))}
+            end = min(at + RANGE, source.size)
+            options: GetOptions = {"range": (at, end)}
             if source.tag and not source.tag.startswith("mtime-"):
                 options["if_match"] = source.tag
             with _translated(source.key):
                 answer = obstore.get(self._reader, source.key, options=options)
                 if answer.meta["size"] != source.size:
                     raise _changed(source.key)
-                return [memoryview(chunk) for chunk in answer.stream(min_chunk_size=CHUNK)]
+                chunks = [memoryview(chunk) for chunk in answer.stream(min_chunk_size=CHUNK)]
+            arrived = at + sum(map(len, chunks))
+            if arrived != end:
+                raise TransferError(f"{source.key!r} was cut short on its way, after {arrived} of {source.size} bytes")
+            return chunks
 
         return chain.from_iterable(ahead(fetch, range(start, source.size, RANGE), RANGES_AT_ONCE))
 

@@ -224,6 +224,9 @@ def test_every_call_of_the_client_is_as_the_document_says(
     assert refused(client.claim, request) == 409
     assert client.reset("p:d")["state"] == "unprocessed"
     assert refused(client.reset, "p:none") == 404
+    assert client.hold("p:d", locked=True)["locked"]
+    assert not client.hold("p:d", locked=False)["locked"]
+    assert refused(client.hold, "p:none", locked=True) == 404
 
     # A token that is not known, wherever it is shown.
     for name, words, values in (
@@ -239,6 +242,7 @@ def test_every_call_of_the_client_is_as_the_document_says(
         ("create_item", (), {"parent": "p", "name": "x"}),
         ("create_attribute", ("char",), {"item": "p", "key": "k", "value": "v"}),
         ("reset", ("p:d",), {}),
+        ("hold", ("p:d",), {"locked": True}),
         ("next", (), {}),
     ):
         with pytest.raises(Unauthorized):

@@ -1,0 +1,140 @@
+"""An HTTP proxy before a storage, that spoils on command what passes through: flips, truncates, resets."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote, urlsplit
+
+HOP_BY_HOP = {"connection", "transfer-encoding", "content-length", "keep-alive"}
+
+
+@dataclass
+class Fault:
+    """Of requests with this method whose path has `key` in it, spoil `times`; `seen` counts them.
+
+    `change` makes another body of an answer's (GET) or of a request's (PUT), its length told consistently.
+    `reset_after` breaks the connection after so many bytes of it.
+    """
+
+    method: str
+    key: str
+    change: Callable[[bytes], bytes] | None = None
+    reset_after: int | None = None
+    times: int = 10**9
+    seen: int = 0
+
+    def applies(self, method: str, path: str) -> bool:
+        if method != self.method or self.key not in path or self.seen >= self.times:
+            return False
+        self.seen += 1
+        return True
+
+
+@dataclass
+class Proxy:
+    """`endpoint` is the storage's address for whoever is to go through it; `asked` lists method, path and range."""
+
+    endpoint: str
+    faults: list[Fault] = field(default_factory=list)
+    asked: list[tuple[str, str, str]] = field(default_factory=list)
+    bytes_read: int = 0
+
+
+def flip(offset: int) -> Callable[[bytes], bytes]:
+    """Flips one bit of the byte at `offset`, if there is one."""
+    return lambda body: body[:offset] + bytes([body[offset] ^ 1]) + body[offset + 1 :] if offset < len(body) else body
+
+
+@contextlib.contextmanager
+def proxy(storage: str) -> Iterator[Proxy]:
+    """A running proxy before the storage at this endpoint."""
+    made = Proxy("")
+    lock = threading.Lock()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        # Head and body in one packet, or each answer waits for the other side's delayed acknowledgement.
+        wbufsize = -1
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def _pass(self) -> None:
+            path = unquote(self.path)
+            with lock:
+                made.asked.append((self.command, path, self.headers.get("Range", "")))
+                fault = next((fault for fault in made.faults if fault.applies(self.command, path)), None)
+            length = int(self.headers.get("Content-Length") or 0)
+            is_upload = self.command in ("PUT", "POST")
+            if fault and is_upload and fault.reset_after is not None:
+                self.rfile.read(min(length, fault.reset_after))
+                return self._reset()
+            body = self.rfile.read(length)
+            if fault and is_upload and fault.change:
+                body = fault.change(body)
+            status, headers, answer = self._ask(body)
+            if fault and not is_upload and fault.change:
+                answer = fault.change(answer)
+            self.send_response_only(status)
+            for name, value in headers:
+                if name.lower() not in HOP_BY_HOP:
+                    self.send_header(name, value)
+            told = {name.lower(): value for name, value in headers}.get("content-length", "0")
+            self.send_header("Content-Length", told if self.command == "HEAD" else str(len(answer)))
+            self.end_headers()
+            if fault and not is_upload and fault.reset_after is not None:
+                self.wfile.write(answer[: fault.reset_after])
+                self.wfile.flush()
+                return self._reset()
+            with lock:
+                made.bytes_read += len(answer)
+            self.wfile.write(answer)
+            self.wfile.flush()
+            return None
+
+        def _ask(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+            line = http.client.HTTPConnection(urlsplit(storage).netloc, timeout=60)
+            try:
+                line.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+                for name, value in self.headers.items():
+                    if name.lower() != "content-length":
+                        line.putheader(name, value)
+                line.putheader("Content-Length", str(len(body)))
+                line.endheaders(body)
+                answer = line.getresponse()
+                return answer.status, answer.getheaders(), answer.read()
+            finally:
+                line.close()
+
+        def _reset(self) -> None:
+            """Break the connection as a lost peer does, not as one that has said all."""
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+            self.close_connection = True
+
+        do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _pass
+
+        def handle(self) -> None:
+            with contextlib.suppress(OSError, ValueError):
+                super().handle()
+
+        def finish(self) -> None:
+            with contextlib.suppress(OSError, ValueError):
+                super().finish()
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    made.endpoint = f"http://127.0.0.1:{server.server_port}"
+    try:
+        yield made
+    finally:
+        server.shutdown()
+        server.server_close()
