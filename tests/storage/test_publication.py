@@ -345,8 +345,12 @@ def test_an_unchanged_second_run_moves_no_data(storage: Storage, directories: It
     published = client.run(lambda root: None)
     assert sent_by(faulty) == []
     assert published.sent == 0
-    assert {operation for operation, key in faulty.writes if "/.crunch/" not in key} == set()
-    assert [key for key in faulty.reads if "/.crunch/" not in key] == []
+    # Its own manifest, and that of the files at its end: the first run's had others in its setup manifest.
+    written = {key.removeprefix(f"{PREFIX}/.crunch/") for operation, key in faulty.writes if operation != "delete"}
+    assert written <= {"manifest-2.json", "setup_md5_checksums.json", "deleted.txt"}
+    # Storages of which only Django's interface is known are read after each write.
+    read = {key.removeprefix(f"{PREFIX}/.crunch/") for key in faulty.reads}
+    assert read <= {"manifest-1.json", *written}
     assert site.dataset() == RESULT
     assert not any(key.endswith("plan.json") for _, key in faulty.writes)
 

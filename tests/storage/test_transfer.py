@@ -18,11 +18,20 @@ from typing import Any
 
 import pytest
 
-from crunch_tasks.errors import Cancelled, LeaseLost, NamesRefused, ObjectMissing, TransferError, WorkspaceError
+from crunch_tasks.errors import (
+    Cancelled,
+    LeaseLost,
+    NamesRefused,
+    ObjectMissing,
+    StorageError,
+    TransferError,
+    WorkspaceError,
+)
 from crunch_tasks.files import publication, transfer, tree
 from crunch_tasks.files.checksums import compute_manifest
 from crunch_tasks.files.download import download
 from crunch_tasks.files.manifest import Manifest
+from crunch_tasks.files.opening import open_storage
 from crunch_tasks.files.plan import ObjectInfo, Source
 from crunch_tasks.files.storage import LARGE, Storage
 from crunch_tasks.files.transfer import Progress
@@ -396,3 +405,111 @@ threading.Thread(target=interrupt).start()
 in_parallel(hang, [1, 2, 3], 2, lambda: None)
 """
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 143
+
+
+def test_a_thousand_files_in_sixteen_threads_are_all_right(
+    storage: Storage, workspace: Workspace, tmp_path: Path
+) -> None:
+    storage.parallel = 16
+    bodies = {f"d{number % 7}/{number}": os.urandom(number) for number in range(1000)}
+    for path, data in bodies.items():
+        (workspace.root / path).parent.mkdir(exist_ok=True)
+        (workspace.root / path).write_bytes(data)
+    manifest = manifest_of(workspace)
+    assert (
+        upload(storage, {path: f"p/d1/{path}" for path in bodies}, workspace, workspace.walk(), manifest).moved == 1000
+    )
+    there = Workspace(tmp_path / "there", "p:d1")
+    there.make()
+    assert download(storage, sources(storage), there).moved == 1000
+    assert files_of(there) == bodies
+    assert {path: entry.md5 for path, entry in manifest_of(there).items()} == {p: md5(d) for p, d in bodies.items()}
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB."""
+    place = tmp_path / "tiny"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", place], check=False).returncode:
+        pytest.skip("file systems can be mounted by root only")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+@pytest.mark.parametrize("size", [2_000_000, LARGE + 1])
+def test_a_disk_that_is_really_full_keeps_no_part_and_says_so(
+    tiny_disk: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    storage = MemoryStorage({"p/d1/first": b"one", "p/d1/more": b"x" * size})
+    workspace = Workspace(tiny_disk, "p:d1")
+    workspace.make()
+    with pytest.raises(WorkspaceError, match=rf"{size + 16 * 2**20 + 3} bytes are needed, \d+ are free"):
+        download(storage, sources(storage), workspace)
+    assert storage.calls.get("read", 0) == 0
+    # Others may fill it meanwhile, and some file systems do not tell what is free.
+    monkeypatch.setattr("crunch_tasks.files.download._check_space", lambda *_: None)
+    with pytest.raises(WorkspaceError, match=rf"is full: 'more' needs {size} bytes, \d+ are free"):
+        download(storage, sources(storage), workspace)
+    assert list(workspace.partial.iterdir()) == []
+    assert "more" not in files_of(workspace)
+
+
+def test_a_storage_that_is_really_full_keeps_the_old_object_and_no_part(tiny_disk: Path, workspace: Workspace) -> None:
+    options = {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": str(tiny_disk)}}
+    storage = open_storage(options)
+    storage.write("p/d1/x", b"old")
+    (workspace.root / "x").write_bytes(b"y" * 2_000_000)
+    with pytest.raises(StorageError, match=r"The storage is full: 'p/d1/x' does not fit, \d+ bytes are free"):
+        upload(storage, {"x": "p/d1/x"}, workspace, workspace.walk(), manifest_of(workspace))
+    assert storage.read("p/d1/x") == b"old"
+    assert [path.name for path in (tiny_disk / "p" / "d1").iterdir()] == ["x"]
+
+
+class Sink(MemoryStorage):
+    """Takes any amount and keeps its sum only."""
+
+    def send(self, content: Any, key: str, before_commit: Callable[[], None]) -> ObjectInfo:
+        digest, size = hashlib.md5(), 0
+        while block := content.read(2**20):
+            digest.update(block)
+            size += len(block)
+        return ObjectInfo(key, size, 1, digest.hexdigest(), "etag")
+
+
+@pytest.mark.slow
+def test_a_sparse_file_of_five_gigabytes_takes_no_memory(workspace: Workspace) -> None:
+    import tracemalloc
+
+    size = 5 * 2**30
+    (workspace.root / "empty").touch()
+    with (workspace.root / "sparse").open("wb") as file:
+        file.truncate(size)
+    tracemalloc.start()
+    manifest = manifest_of(workspace)
+    report = upload(Sink(), {path: f"p/d1/{path}" for path in manifest}, workspace, workspace.walk(), manifest)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (report.moved, report.bytes, manifest["empty"].md5) == (2, size, md5(b""))
+    assert peak < 10 * 1024 * 1024
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_files_make_the_round_trip(workspace: Workspace, tmp_path: Path) -> None:
+    for folder in range(100):
+        (workspace.root / str(folder)).mkdir()
+        for number in range(1000):
+            (workspace.root / str(folder) / str(number)).write_bytes(b"%d" % number)
+    storage = MemoryStorage()
+    manifest = manifest_of(workspace)
+    upload(storage, {path: f"p/d1/{path}" for path in manifest}, workspace, workspace.walk(), manifest)
+    there = Workspace(tmp_path / "there", "p:d1")
+    there.make()
+    assert download(storage, sources(storage), there).moved == 100_000
+    assert manifest_of(there).checksums_json() == manifest.checksums_json()
+
+
+def test_how_far_a_transfer_is_comes_with_rate_and_remaining_time() -> None:
+    assert Progress(1, 4, 30, 120, seconds=3.0).bytes_per_s == 10
+    assert Progress(1, 4, 30, 120, seconds=3.0).remaining_s == 9
+    assert Progress(0, 4, 0, 120).remaining_s is None

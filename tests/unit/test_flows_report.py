@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextvars
 import io
+import threading
+import uuid
 
 import pytest
 from markdown_it import MarkdownIt
 from rich.console import Console
 
+from crunch_tasks.contract import Stage
 from crunch_tasks.files.manifest import Entry, Manifest
+from crunch_tasks.files.transfer import Progress
 from crunch_tasks.run import Result
-from flows.artifact import ROWS, summary
+from flows import artifact
+from flows.artifact import ROWS, TABLE_ROWS, TransferWatch, summary, table
+from flows.bars import transfer_bar
 from flows.loop import LoopOutcome
 from flows.report import SIGNS, Outcome, Report
 from flows.terminal import shown
@@ -128,3 +135,61 @@ def test_a_loops_exit_code_is_that_of_its_worst_run(results: list[Result], code:
 def test_text_is_shown_as_it_is_or_as_its_escape() -> None:
     assert shown("ä [x] :a:\tb\n") == "ä [x] :a:\tb\n"
     assert shown("\x1b]0;t\x07\r\x9b\u202e\udcff") == "\\x1b]0;t\\x07\\r\\x9b\\u202e\\udcff"
+
+
+def test_the_table_of_a_manifest_says_what_became_of_each_file_and_has_an_end() -> None:
+    before = Manifest({"gone": entry(), "same": entry(), "changed": entry(1)})
+    after = Manifest({"same": entry(), "changed": entry(2), "new|<b>": entry(3)})
+    assert table(before, after) == [
+        {"file": "changed", "bytes": 2, "MD5": "0" * 32, "change": "modified"},
+        {"file": "new|<b>", "bytes": 3, "MD5": "0" * 32, "change": "new"},
+        {"file": "same", "bytes": 1, "MD5": "0" * 32, "change": ""},
+    ]
+    assert len(table(before, Manifest({str(number): entry() for number in range(TABLE_ROWS + 1)}))) == TABLE_ROWS
+
+
+def test_a_bar_shows_files_bytes_rate_and_time_and_only_to_a_person() -> None:
+    screen = Console(file=io.StringIO(), force_terminal=True, width=120)
+    with transfer_bar("push p:d", to=screen) as tell:
+        tell(Progress(3, 10, 5_000_000, 20_000_000, seconds=1.0))
+    shown_there = screen.file.getvalue()  # type: ignore[attr-defined]
+    for said in ("push p:d", "3/10 files", "5.0/20.0 MB"):
+        assert said in shown_there
+    for quiet, terminal in ((True, True), (False, False)):
+        screen = Console(file=io.StringIO(), force_terminal=terminal, width=120)
+        with transfer_bar("push p:d", quiet=quiet, to=screen) as tell:
+            tell(Progress(3, 10, 5_000_000, 20_000_000, seconds=1.0))
+        assert screen.file.getvalue() == ""  # type: ignore[attr-defined]
+
+
+def test_a_long_transfer_is_an_artifact_of_its_flow_run_and_a_short_one_is_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[tuple[str, float, str]] = []
+    moved: list[float] = []
+    flow_run: contextvars.ContextVar[str] = contextvars.ContextVar("flow run", default="none")
+    artifact_id = uuid.uuid4()
+
+    def create(percent: float, *, key: str, description: str) -> uuid.UUID:
+        made.append((flow_run.get(), percent, key))
+        return artifact_id
+
+    monkeypatch.setattr(artifact, "create_progress_artifact", create)
+    monkeypatch.setattr(artifact, "update_progress_artifact", lambda _, progress: moved.append(progress))
+    flow_run.set("ours")
+    watch = TransferWatch("p:d", 7)
+
+    def tell(*states: Progress) -> None:
+        for state in states:
+            # A thread that knows nothing of the flow run.
+            thread = threading.Thread(target=contextvars.Context().run, args=(watch, Stage.SETUP, state))
+            thread.start()
+            thread.join()
+
+    tell(Progress(1, 2, 1, 4, seconds=0.5), Progress(2, 2, 4, 4, seconds=1.0))
+    assert (made, moved) == ([], [])
+    tell(Progress(1, 2, 1, 4, seconds=4.0), Progress(1, 2, 2, 4, seconds=4.1), Progress(2, 2, 4, 4, seconds=4.2))
+    assert made == [("ours", 25.0, "setup-7")]
+    assert moved == [100.0]
+    monkeypatch.setattr(artifact, "update_progress_artifact", lambda *_, **__: (_ for _ in ()).throw(OSError("away")))
+    tell(Progress(2, 2, 4, 4, seconds=9.0))
