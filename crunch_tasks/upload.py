@@ -20,7 +20,6 @@ def upload(run: DatasetRun) -> None:
         *(f"Not uploaded: {sentence}" for sentence in walk.refused),
         *(f"The workflow changed {path}; Crunch kept its own copy." for path in run.workspace.tampered()),
     ]
-    run.final_manifest = manifest_of(run, walk)
     published = publication.publish(
         run.storage,
         run.prefix,
@@ -28,15 +27,16 @@ def upload(run: DatasetRun) -> None:
         fence=run.claim.fence,
         dataset_id=run.dataset_id,
         setup=run.setup_manifest,
-        final=run.final_manifest,
         inputs=run.inputs,
         fetched=run.options.download,
         walk=walk,
+        manifest_of=lambda walk: manifest_of(run, walk),
         workflow_file=WORKFLOW_FILE[run.workflow_type],
         may_write=run.lease.may_write,
         check=run.lease.check,
         progress=run.transferred,
     )
+    run.final_manifest = published.final
     run.lease.confirm()
     run.uploaded += published.sent
     get_run_logger().info(

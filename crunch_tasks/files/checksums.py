@@ -69,6 +69,11 @@ class HashCache:
             self._known[path] = (_without_target(status), md5, parts)
             self._is_saved = False
 
+    def learn(self, path: str, walked: FileStat, md5: str, parts: str = "") -> None:
+        """Remember what was just read, unless a write in the same tick of the file system's clock would not show."""
+        if time.time_ns() - max(walked.mtime_ns, walked.ctime_ns) > _CLOCK_TICK_NS:
+            self.put(path, walked, md5, parts)
+
     def save(self) -> None:
         """Write the cache if it has news, old or new as a whole whatever happens."""
         if self._is_saved:
@@ -89,7 +94,8 @@ def _without_target(status: FileStat) -> FileStat:
 class FileContent:
     """A local file as `Storage.send` reads it: hashed on the way, refused when it is not what was announced.
 
-    With the sum of its `parts` it is not hashed again: the storage's answer tells whether they arrived.
+    Without an announced `md5` it is what was read when it was read to its end. With the sum of its `parts` it is not
+    hashed again: the storage's answer tells whether they arrived.
     """
 
     def __init__(
@@ -97,17 +103,21 @@ class FileContent:
         file: FileIO,
         name: str,
         size: int,
-        md5: str,
+        md5: str | None,
         on_bytes: Callable[[int], None] = lambda _: None,
         parts: str = "",
     ) -> None:
         self.size = size
-        self.md5 = md5
         self.parts = parts
+        self._md5 = md5
         self._file = file
         self._name = name
         self._on_bytes = on_bytes
         self.rewind()
+
+    @property
+    def md5(self) -> str:
+        return self._md5 or self._hash.hexdigest()
 
     def rewind(self) -> None:
         self._file.seek(0)
@@ -173,8 +183,7 @@ def hash_walked(
             raise WorkspaceError(f"{path!r} cannot be read: {error.strerror}") from error
         if FileStat.of(os.fstat(file.fileno()), walked.target) != walked:
             raise WorkspaceError(f"{path!r} changed while it was being hashed; run again when nothing writes to it")
-    if time.time_ns() - max(walked.mtime_ns, walked.ctime_ns) > _CLOCK_TICK_NS:
-        cache.put(path, walked, md5, parts)
+    cache.learn(path, walked, md5, parts)
     return md5
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from crunch_tasks.contract import published_manifest
@@ -44,9 +44,13 @@ from crunch_tasks.files.workspace import Workspace
 
 @dataclass(frozen=True)
 class Published:
-    """What `publish` did: the manifest's SHA-256 to commit with, data files sent, their bytes, and those in place."""
+    """What `publish` did: the manifest's SHA-256 to commit with, data files sent, their bytes, and those in place.
+
+    `final` is the manifest of the workspace.
+    """
 
     sha256: str
+    final: Manifest
     sent: int
     bytes: int
     present: int
@@ -80,9 +84,9 @@ def publish(
     fence: int,
     dataset_id: int,
     setup: Manifest,
-    final: Manifest,
     inputs: Inputs,
     walk: Walk,
+    manifest_of: Callable[[Walk], Manifest],
     workflow_file: str,
     fetched: bool = True,
     may_write: MayWrite = lambda _: None,
@@ -91,27 +95,35 @@ def publish(
 ) -> Published:
     """Bring a run's results to the storage, up to but without the commit.
 
-    `setup` and `final` are the manifests of the workspace when Setup ended and now, `walk` the walk that `final` was
-    made of, `workflow_file` where in `.crunch/` the workflow is. `inputs` is what the run started from; `fetched` says
-    that Setup brought them here. Inputs that were never here stay the dataset's files: they go into the manifest, those
-    of unknown MD5 as `unread`.
+    `setup` is the manifest of the workspace when Setup ended, `walk` what it has now; `manifest_of` hashes walked
+    files, but for those that the storage has nothing of: these are hashed while they are sent. `workflow_file` is where
+    in `.crunch/` the workflow is. `inputs` is what the run started from; `fetched` says that Setup brought them here.
+    Inputs that were never here stay the dataset's files: they go into the manifest, those of unknown MD5 as `unread`.
 
     Sends only what the storage does not hold right; may be called again after any failure. The commit is the server
     accepting `Published.sha256`. Raises StorageError when an input that the manifest would name is not in the storage
     as it was any more, and NamesRefused when results and inputs cannot be in one dataset.
     """
     base = safe_prefix(prefix)
-    stored = stored_entries(setup, inputs, fetched=fetched)
-    change = changes(setup, final, inputs, stored)
-    elsewhere = {path: source for path, source in inputs.files.items() if path not in setup and path not in final}
-    whole = Manifest({**final, **{path: entry for path, source in elsewhere.items() if (entry := entry_of(source))}})
-    unread = {path: source.size for path, source in elsewhere.items() if path not in whole}
-    refuse_bad_names([*whole, *unread], folds=False)
-    relied_on = {path: inputs.files[path] for path in (*change.unchanged, *elsewhere)}
     listing = {
         info.key.removeprefix(base): info for info in workspace.known.fill_in(listing_of(storage, prefix).values())
     }
-    _refuse_changed(storage, listing, base, relied_on, whole, check)
+    unhashed = {
+        path
+        for path, walked in walk.files.items()
+        if path not in inputs.files and path not in listing and not workspace.hashes.get(path, walked)
+    }
+    hashed = manifest_of(Walk({path: walked for path, walked in walk.files.items() if path not in unhashed}))
+    stored = stored_entries(setup, inputs, fetched=fetched)
+    change = changes(setup, hashed, inputs, stored)
+    sends = what_to_send(change, hashed, listing, fence)
+    change = replace(change, added=tuple(sorted({*change.added, *unhashed})))
+    elsewhere = {path: source for path, source in inputs.files.items() if path not in setup and path not in hashed}
+    there = {path: entry for path, source in elsewhere.items() if (entry := entry_of(source))}
+    unread = {path: source.size for path, source in elsewhere.items() if path not in there}
+    refuse_bad_names([*walk.files, *elsewhere], folds=False)
+    relied_on = {path: inputs.files[path] for path in (*change.unchanged, *elsewhere)}
+    _refuse_changed(storage, listing, base, relied_on, {**hashed, **there}, check)
 
     def write(path: str, data: bytes) -> ObjectInfo:
         check()
@@ -122,7 +134,6 @@ def publish(
     plan = _plan(fence, dataset_id, stored, change, plans.get(fence))
     if (change.added or change.modified) and plan != plans.get(fence):
         write(plan_path(fence), plan.to_bytes())
-    sends = what_to_send(change, final, listing, fence)
 
     def copy(target: str, check: Check) -> None:
         check()
@@ -132,8 +143,10 @@ def publish(
         _verify_copy(storage, base + target, source)
 
     in_parallel(copy, sends.copy, storage.parallel, check)
-    targets = {path: base + target for path, target in sends.send.items()}
-    report = upload(storage, targets, workspace, walk, final, may_write=may_write, check=check, progress=progress)
+    targets = {path: base + target for path, target in {**sends.send, **{path: path for path in unhashed}}.items()}
+    report = upload(storage, targets, workspace, walk, hashed, may_write=may_write, check=check, progress=progress)
+    final = Manifest({**hashed, **report.sent})
+    whole = Manifest({**final, **there})
     own = own_files.documents(workspace, final, setup.keys() - final.keys(), workflow_file)
 
     def write_if_other(path: str, _check: Check) -> None:
@@ -152,9 +165,8 @@ def publish(
     manifest = PublishedManifest(fence, dataset_id, whole, change.modified, tuple(sorted(gone)), unread).to_bytes()
     write(published_manifest(fence), manifest)
     storage.flush()
-    return Published(
-        hashlib.sha256(manifest).hexdigest(), report.moved, report.bytes, len(sends.present) + len(sends.copy)
-    )
+    sha256 = hashlib.sha256(manifest).hexdigest()
+    return Published(sha256, final, report.moved, report.bytes, len(sends.present) + len(sends.copy))
 
 
 def _plan(fence: int, dataset_id: int, stored: Manifest, change: Diff, earlier: AttemptPlan | None) -> AttemptPlan:

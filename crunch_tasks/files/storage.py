@@ -52,9 +52,12 @@ class Content(Protocol):
     """
 
     size: int
-    md5: str
     parts: str
     """The sum of its parts of `Storage.part_size` bytes, or "". With it nothing is verified while it is read."""
+
+    @property
+    def md5(self) -> str:
+        """Known when all was read, at the latest."""
 
     def read(self, size: int = -1, /) -> bytes: ...
 

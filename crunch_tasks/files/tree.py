@@ -208,7 +208,8 @@ def read_walked(tree: Tree, path: str, walked: FileStat) -> bytes:
             data = os.read(file.fileno(), walked.size + 1)
         except OSError as error:
             raise WorkspaceError(f"{path!r} cannot be read: {error.strerror}") from error
-    if len(data) != walked.size:
+        is_same = len(data) == walked.size and FileStat.of(os.fstat(file.fileno()), walked.target) == walked
+    if not is_same:
         raise WorkspaceError(f"{path!r} changed while it was being read; run again when nothing writes to it")
     return data
 

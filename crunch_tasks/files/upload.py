@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
+from dataclasses import dataclass
+from io import FileIO
 
 from crunch_tasks.errors import WorkspaceError
 from crunch_tasks.files import tree
 from crunch_tasks.files.checksums import FileContent, changed
-from crunch_tasks.files.manifest import Entry
+from crunch_tasks.files.manifest import Entry, Manifest
 from crunch_tasks.files.parallel import Check
 from crunch_tasks.files.storage import LARGE, ObjectInfo, Storage
 from crunch_tasks.files.transfer import MayWrite, Meter, Tell, TransferReport, in_lanes, nobody, retrying
-from crunch_tasks.files.tree import Walk
+from crunch_tasks.files.tree import FileStat, Walk
 from crunch_tasks.files.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Uploaded(TransferReport):
+    """What an upload did, and what was sent."""
+
+    sent: Manifest
 
 
 def upload(
@@ -26,54 +36,68 @@ def upload(
     may_write: MayWrite = lambda _: None,
     check: Check = lambda: None,
     progress: Tell = nobody,
-) -> TransferReport:
-    """Send each walked path in `sends` to its key; `entries` say what the files must be.
+) -> Uploaded:
+    """Send each walked path in `sends` to its key. `entries` say what files must be; others are hashed on the way.
 
     Raises WorkspaceError for a file that changed or cannot be read, TransferError or StorageError for an object that
     cannot be stored, and what `may_write` and `check` raise.
     """
-    size = sum(entries[path].size for path in sends)
+    size = sum(walk.files[path].size for path in sends)
     meter = Meter(len(sends), size, progress)
     folders = tree.Folders(workspace.root)
+    sent: dict[str, Entry] = {}
 
-    def send_small(path: str, check: Check) -> ObjectInfo:
-        entry = entries[path]
-        data = tree.read_walked(folders, path, walk.files[path])
-        if hashlib.md5(data, usedforsecurity=False).hexdigest() != entry.md5:
+    def send_small(path: str, walked: FileStat, announced: str | None, check: Check) -> tuple[ObjectInfo, str]:
+        data = tree.read_walked(folders, path, walked)
+        md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        if announced not in (None, md5):
             raise WorkspaceError(changed(path))
         check()
         may_write(storage.timeout_s)
-        return storage.write(sends[path], data, entry.md5)
+        return storage.write(sends[path], data, md5), md5
 
-    def send_large(path: str, check: Check) -> ObjectInfo:
-        entry, sent = entries[path], 0
+    def send_large(path: str, walked: FileStat, announced: str | None, check: Check) -> tuple[ObjectInfo, str]:
+        done = 0
 
         def count(size: int) -> None:
-            nonlocal sent
+            nonlocal done
             check()
-            sent += size
+            done += size
             meter.add(size)
 
         def before_commit() -> None:
             check()
             may_write(storage.timeout_s)
 
+        parts = workspace.hashes.parts(path, walked) if announced and storage.part_size(walked.size) else ""
         try:
-            walked = walk.files[path]
-            parts = workspace.hashes.parts(path, walked) if storage.part_size(entry.size) else ""
             with tree.open_file(folders, path, walked) as file:
-                content = FileContent(file, path, entry.size, entry.md5, count, parts)
-                return storage.send(content, sends[path], before_commit)
+                content = FileContent(file, path, walked.size, announced, count, parts)
+                info = storage.send(content, sends[path], before_commit)
+                _refuse_changed(file, path, walked)
+                return info, content.md5
         except BaseException:
-            meter.add(-sent)
+            meter.add(-done)
             raise
 
     def send(path: str, check: Check) -> None:
-        entry = entries[path]
-        once = send_large if entry.size > LARGE else send_small
-        info = retrying(lambda: once(path, check), check)
-        workspace.known.put(info, entry.md5)
-        meter.add(entry.size if once is send_small else 0, files=1)
+        walked, entry = walk.files[path], entries.get(path)
+        once = send_large if walked.size > LARGE else send_small
+        info, md5 = retrying(lambda: once(path, walked, entry.md5 if entry else None, check), check)
+        workspace.known.put(info, md5)
+        if entry is None:
+            workspace.hashes.learn(path, walked, md5)
+        sent[path] = entry or Entry(md5, walked.size, walked.mtime_ns)
+        meter.add(walked.size if once is send_small else 0, files=1)
 
-    in_lanes(send, {path: entries[path].size for path in sends}, storage, check)
-    return TransferReport(len(sends), size)
+    try:
+        in_lanes(send, {path: walk.files[path].size for path in sends}, storage, check)
+    finally:
+        workspace.hashes.save()
+    return Uploaded(len(sends), size, Manifest(sent))
+
+
+def _refuse_changed(file: FileIO, path: str, walked: FileStat) -> None:
+    """Raises WorkspaceError when the file was written to since it was walked."""
+    if FileStat.of(os.fstat(file.fileno()), walked.target) != walked:
+        raise WorkspaceError(changed(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import re
@@ -24,12 +25,12 @@ from crunch_tasks.errors import LeaseLost, NamesRefused, ObjectMissing, StorageE
 from crunch_tasks.files import own_files, publication, transfer
 from crunch_tasks.files.checksums import compute_manifest
 from crunch_tasks.files.download import download
-from crunch_tasks.files.manifest import Manifest, diff
+from crunch_tasks.files.manifest import Manifest
 from crunch_tasks.files.paths import is_internal
 from crunch_tasks.files.plan import Inputs, plan_path, staged_path
 from crunch_tasks.files.publication import Published
 from crunch_tasks.files.reading import find_file, list_files
-from crunch_tasks.files.storage import Storage
+from crunch_tasks.files.storage import LARGE, Storage
 from crunch_tasks.files.tree import Walk
 from crunch_tasks.files.workspace import Workspace
 from crunch_tasks.testing import MemoryStorage
@@ -132,8 +133,8 @@ class Client:
         walk = self.workspace.walk()
         return walk, compute_manifest(self.workspace.root, walk, self.workspace.hashes)
 
-    def upload(self) -> Published:
-        walk, final = self.manifest()
+    def upload(self, walk: Walk | None = None) -> Published:
+        root, hashes = self.workspace.root, self.workspace.hashes
         return publication.publish(
             self.site.storage,
             PREFIX,
@@ -141,8 +142,8 @@ class Client:
             fence=self.fence,
             dataset_id=7,
             setup=self.setup,
-            final=final,
-            walk=walk,
+            walk=walk or self.workspace.walk(),
+            manifest_of=lambda walk: compute_manifest(root, walk, hashes),
             inputs=self.inputs,
             workflow_file=WORKFLOW_FILE[WorkflowType.SCRIPT],
             fetched=self.fetched,
@@ -530,30 +531,39 @@ def test_links_that_lead_out_are_reported_and_not_published(directories: Iterato
     assert "outside" in refused
 
 
-def test_a_file_that_changes_during_upload_fails_it_and_commits_nothing(directories: Iterator[Path]) -> None:
+@pytest.mark.parametrize("name", ["growing", "log.txt"])
+def test_a_file_that_changes_during_upload_fails_it_and_commits_nothing(directories: Iterator[Path], name: str) -> None:
     site = Site(filled(MemoryStorage()))
     client = Client(site, next(directories))
     client.claim()
     client.set_up()
-    (client.workspace.root / "growing").write_bytes(b"1")
-    walk, final = client.manifest()
-    (client.workspace.root / "growing").write_bytes(b"12")
-    with pytest.raises(WorkspaceError, match="growing"):
-        publication.publish(
-            site.storage,
-            PREFIX,
-            client.workspace,
-            fence=1,
-            dataset_id=7,
-            setup=client.setup,
-            final=final,
-            inputs=client.inputs,
-            workflow_file=WORKFLOW_FILE[WorkflowType.SCRIPT],
-            walk=walk,
-        )
-    assert diff(client.setup, final).added == ("growing",)
+    (client.workspace.root / name).write_bytes(b"1")
+    walk = client.workspace.walk()
+    (client.workspace.root / name).write_bytes(b"12")
+    with pytest.raises(WorkspaceError, match=name):
+        client.upload(walk)
     assert f"{PREFIX}/{published_manifest(1)}" not in site.storage.objects
     assert site.dataset() == ORIGINAL
+
+
+def test_new_files_are_hashed_while_they_are_sent_and_the_manifest_has_their_sums(
+    storage: Storage, directories: Iterator[Path]
+) -> None:
+    results = {"large": bytes(range(251)) * (LARGE // 250), "small": b"small", "empty": b""}
+
+    def work(root: Path) -> None:
+        for name, data in results.items():
+            (root / name).write_bytes(data)
+
+    site = Site(filled(storage))
+    client = Client(site, next(directories))
+    published = client.run(work)
+    expected = {name: hashlib.md5(data).hexdigest() for name, data in (ORIGINAL | results).items()}
+    assert {path: entry.md5 for path, entry in published.final.items()} == expected
+    assert {path: source.md5 for path, source in site.inputs().files.items()} == expected
+    # What was learnt while sending is known afterwards: nothing is hashed or sent again.
+    assert client.run(lambda root: None).sent == 0
+    assert site.dataset() == ORIGINAL | results
 
 
 # --- Snakemake's records ---------------------------------------------------------------------------------------------
