@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.table import Column
 
 from crunch_tasks.files import transfer
 from flows.terminal import console
@@ -16,13 +17,14 @@ from flows.terminal import console
 def transfer_bar(what: str, *, quiet: bool = False, to: Console | None = None) -> Iterator[transfer.Tell]:
     """What to tell of a transfer while a bar called `what` shows it on stderr; `quiet` shows nothing."""
     to = to or console(stderr=True)
+    # Where it is narrow the bar is what gives way, and then the name.
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[files]} files"),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
+        TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis")),
+        BarColumn(bar_width=None),
+        TextColumn("{task.fields[files]} files", table_column=Column(no_wrap=True)),
+        DownloadColumn(table_column=Column(no_wrap=True)),
+        TransferSpeedColumn(table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(table_column=Column(no_wrap=True)),
     )
     with Progress(*columns, console=to, transient=True, disable=quiet or not to.is_terminal) as bar:
         task = bar.add_task(what, total=None, files="0")

@@ -6,6 +6,7 @@ asked to. Both go on where they were interrupted.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Iterable, Mapping
@@ -119,7 +120,12 @@ def pull(
             f"{shown(other)} in {folder.root}: other files than the dataset's, or nobody knows. Pull into another "
             "folder, or replace them with --overwrite."
         )
-    return download(storage, sources, folder, check=check, progress=progress)
+    done = download(storage, sources, folder, check=check, progress=progress)
+    with contextlib.suppress(OSError):
+        # Nothing of ours is to stay in a person's folder.
+        folder.partial.rmdir()
+        folder.partial.parent.rmdir()
+    return done
 
 
 def _no_files(root: Path, paths: Iterable[str]) -> list[str]:

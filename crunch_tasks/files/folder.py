@@ -108,6 +108,9 @@ class FolderStorage:
         etag = f"{status.st_ino}-{status.st_mtime_ns}-{status.st_ctime_ns}"
         return ObjectInfo(key, status.st_size, status.st_mtime_ns, None, etag)
 
+    def content_md5(self, key: str) -> None:
+        """It keeps none."""
+
     def part_size(self, size: int) -> None:
         """It sends files as a whole."""
 

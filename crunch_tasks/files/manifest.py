@@ -6,7 +6,6 @@ it: the seed's `{path: md5}` files, an attempt's plan, and the published manifes
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -155,10 +154,6 @@ class PublishedManifest:
             deleted=_paths(body, "deleted"),
             unread={path: _typed(size, int, path) for path, size in _typed(body.get("unread"), dict, "unread").items()},
         )
-
-    @property
-    def sha256(self) -> str:
-        return hashlib.sha256(self.to_bytes()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,7 @@ class ObjectStorage:
         self._writer = opened.writer
         self._attributes = opened.attributes
         self._is_encrypted = opened.is_encrypted
+        self._content_md5 = opened.content_md5
         self._first_part = opened.first_part
         self._etag_is_md5 = opened.etag_is_md5
         self._large = threading.BoundedSemaphore(self.parallel_large)
@@ -105,6 +106,9 @@ class ObjectStorage:
         md5 = md5_of(etag) if self._etag_is_md5 else None
         mtime_ns = int(meta["last_modified"].timestamp() * 1_000_000) * 1000
         return ObjectInfo(meta["path"], meta["size"], mtime_ns, md5, etag)
+
+    def content_md5(self, key: str) -> str | None:
+        return self._content_md5(key)
 
     def part_of(self, source: Source) -> int | None:
         return self._first_part(source.key)
@@ -179,7 +183,9 @@ class ObjectStorage:
         return max(PART, (size // MAX_PARTS // BLOCK + 1) * BLOCK) if size > PART else None
 
     def _read_back(self, key: str, size: int, md5: str) -> None:
-        """Verify by reading, where the answer to a PUT does not tell: Azure, and S3 with some encryptions."""
+        """Verify where the answer to a PUT does not tell, as on Azure and S3 with some encryptions: ask, else read."""
+        if self._content_md5(key) == md5:
+            return
         digest = hashlib.md5(usedforsecurity=False)
         for block in self.iter_bytes(Source(key, size)):
             digest.update(block)

@@ -41,6 +41,8 @@ class Opened:
     attributes: Mapping[str, str] = field(default_factory=dict)
     is_encrypted: Callable[[str], bool] = lambda _: False
     """Whether the object is encrypted so that its ETag is no MD5; asked only when a sum is in doubt."""
+    content_md5: Callable[[str], str | None] = lambda _: None
+    """The MD5 that the storage keeps beside an object, apart from its ETag; asked only where that tells none."""
     first_part: Callable[[str], int | None] = lambda _: None
     """How many bytes the first part of an object had; asked only when the sum of its parts is in doubt."""
 
@@ -285,4 +287,23 @@ def _open_azure(storage: Any, timeout_s: float) -> Opened:
         prefix=_prefix(storage),
         **options,
     )
-    return Opened(f"Azure container {container}", reader, writer, etag_is_md5=False, attributes=attributes)
+    return Opened(
+        f"Azure container {container}",
+        reader,
+        writer,
+        etag_is_md5=False,
+        attributes=attributes,
+        content_md5=lambda key: _azure_md5(storage, key),
+    )
+
+
+def _azure_md5(storage: Any, key: str) -> str | None:
+    """The Content-MD5 that Azure makes of an object sent as a whole, as obstore does not tell it."""
+    from azure.core.exceptions import AzureError
+
+    try:
+        blob = storage.client.get_blob_client(storage._get_valid_path(key))
+        told = blob.get_blob_properties().content_settings.content_md5
+    except AzureError:
+        return None
+    return bytes(told).hex() if told else None

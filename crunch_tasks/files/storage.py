@@ -93,6 +93,9 @@ class Storage(Protocol):
     def tells_md5(self, key: str) -> bool:
         """Whether the MD5 in this object's ObjectInfo can be trusted; asked only when it is in doubt."""
 
+    def content_md5(self, key: str) -> str | None:
+        """The MD5 that the storage keeps of an object and tells only when asked, or None."""
+
     def part_size(self, size: int) -> int | None:
         """How many bytes each part has that `send` sends a file of so many bytes in, if the answer tells their sum."""
 

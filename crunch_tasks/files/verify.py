@@ -37,7 +37,8 @@ def verify(storage: Storage, source: Source, arrived: Arrived) -> None:
     | unknown               | equal                   |                             | right                    |
     | unknown               | another                 | tells the size of a part    | right if equal with that |
     | unknown               | another                 | does not                    | right if same version    |
-    | unknown               | none                    |                             | right if same version    |
+    | unknown               | none                    | tells a Content-MD5         | right if equal           |
+    | unknown               | none                    | does not                    | right if same version    |
     """
     if arrived.size != source.size:
         raise TransferError(
@@ -50,6 +51,8 @@ def verify(storage: Storage, source: Source, arrived: Arrived) -> None:
     else:
         is_proof, found = _by_parts(storage, source, arrived)
         wanted = sum_of_parts(source.tag) or ""
+        if arrived.parts is None and (told := storage.content_md5(source.key)):
+            is_proof, found, wanted = True, arrived.md5, told
     if is_proof and found != wanted:
         raise TransferError(f"{source.key!r} arrived wrong: its MD5 is {found}, expected {wanted}")
     if not is_proof:

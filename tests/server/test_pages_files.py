@@ -58,7 +58,7 @@ def publish(folder: Path, dataset: Dataset, modified: tuple[str, ...] = (), **co
         place.write_bytes(data)
     (folder / ".crunch").mkdir(exist_ok=True)
     (folder / published_manifest(4)).write_bytes(manifest.to_bytes())
-    Dataset.objects.update(manifest_fence=4, manifest_sha256=manifest.sha256)
+    Dataset.objects.update(manifest_fence=4, manifest_sha256=hashlib.sha256(manifest.to_bytes()).hexdigest())
     dataset.refresh_from_db()
 
 

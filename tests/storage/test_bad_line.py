@@ -12,7 +12,7 @@ import obstore
 import pytest
 
 from crunch_tasks.errors import TransferError, WorkspaceError
-from crunch_tasks.files import publication, transfer
+from crunch_tasks.files import object_store, publication, transfer
 from crunch_tasks.files.checksums import compute_manifest
 from crunch_tasks.files.download import download
 from crunch_tasks.files.object_store import RANGE
@@ -208,17 +208,40 @@ def test_a_large_file_that_changes_while_it_is_sent_is_refused(storage: Storage,
         upload(storage, {"big": "p/d/big"}, there, walk, manifest)
 
 
+def test_a_sum_that_a_storage_tells_only_when_asked_is_asked_for(
+    s3: SeaweedS3, bucket: str, line: Proxy, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Azure, which keeps a Content-MD5 and has no MD5 in its ETag."""
+    monkeypatch.setattr(object_store, "md5_of", lambda _: None)
+    storage = open_storage(s3.storage(bucket, endpoint_url=line.endpoint))
+    kept = {"p/d/small": hashlib.md5(SMALL).hexdigest()}
+    storage._content_md5 = kept.get  # type: ignore[attr-defined]
+    send(storage, made(tmp_path / "there", {"small": SMALL}))
+    assert not any(method == "GET" and path.endswith("/small") for method, path, _ in line.asked)
+    wanted = sources(storage, "small")
+    assert wanted["small"].md5 is None
+    line.faults = [Fault("GET", "/small", flip(3))]
+    with pytest.raises(TransferError, match=f"arrived wrong: .* expected {kept['p/d/small']}"):
+        download(storage, wanted, workspace)
+    line.faults = []
+    download(storage, wanted, workspace)
+    assert (workspace.root / "small").read_bytes() == SMALL
+    kept["p/d/small"] = hashlib.md5(b"other bytes").hexdigest()
+    send(storage, made(tmp_path / "again", {"small": SMALL}))
+    assert any(method == "GET" and path.endswith("/small") for method, path, _ in line.asked[-3:])
+
+
 def test_a_partial_file_that_nothing_can_prove_is_of_this_boot_only(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from crunch_tasks.files import download as module
+    from crunch_tasks.files import fetching as module
 
     bare = Source("p/d/x", LARGE + 1, None, 1, "some-version")
     names = {
-        tag: module._partial_name(replace(bare, **known))
+        tag: module.partial_name(replace(bare, **known))
         for tag, known in (("bare", {}), ("summed", {"md5": "0" * 32}), ("parts", {"tag": f'"{"0" * 32}-2"'}))
     }  # type: ignore[arg-type]
     monkeypatch.setattr(module, "_boot_id", lambda: "another boot")
-    assert module._partial_name(bare) != names["bare"]
-    assert module._partial_name(replace(bare, md5="0" * 32)) == names["summed"]
-    assert module._partial_name(replace(bare, tag=f'"{"0" * 32}-2"')) == names["parts"]
+    assert module.partial_name(bare) != names["bare"]
+    assert module.partial_name(replace(bare, md5="0" * 32)) == names["summed"]
+    assert module.partial_name(replace(bare, tag=f'"{"0" * 32}-2"')) == names["parts"]

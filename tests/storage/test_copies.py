@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def published(storage: Storage, files: dict[str, bytes]) -> dict[str, Any]:
     for path, data in files.items():
         storage.write(f"p/d/{path}", data)
     storage.write("p/d/.crunch/manifest-1.json", manifest.to_bytes())
-    return {**DATASET, "manifest_sha256": manifest.sha256, "manifest_fence": 1}
+    return {**DATASET, "manifest_sha256": hashlib.sha256(manifest.to_bytes()).hexdigest(), "manifest_fence": 1}
 
 
 def test_what_is_pushed_is_pulled_byte_for_byte_and_verified(storage: Storage, tmp_path: Path) -> None:
@@ -67,6 +68,7 @@ def test_what_is_pushed_is_pulled_byte_for_byte_and_verified(storage: Storage, t
     here = own(tmp_path, "here")
     assert pull(storage, DATASET, here).moved == 4
     assert files_of(here) == FILES
+    assert not (here.root / ".crunch").exists()
     # Another process, the same folders.
     watched = FaultyStorage(storage)
     assert push(watched, DATASET, own(tmp_path, "there")).skipped == 4

@@ -426,6 +426,16 @@ def test_a_thousand_files_in_sixteen_threads_are_all_right(
     assert {path: entry.md5 for path, entry in manifest_of(there).items()} == {p: md5(d) for p, d in bodies.items()}
 
 
+def test_whatever_a_killed_run_left_among_its_partial_files_goes(workspace: Workspace) -> None:
+    (workspace.partial / "small-0").write_bytes(b"half of it")
+    (workspace.partial / "folder").mkdir()
+    (workspace.partial / "folder" / "caf\u00e9").touch()
+    storage = MemoryStorage(INPUTS)
+    download(storage, sources(storage), workspace)
+    assert files_of(workspace) == EXPECTED
+    assert list(workspace.partial.iterdir()) == []
+
+
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MiB."""
