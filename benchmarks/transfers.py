@@ -73,13 +73,12 @@ class Bench:
         self.server = server
         self.folder = folder
         self.environment = environment
-        self.bucket = server.make_bucket("bench")
         self._places = 0
 
     def place(self) -> Place:
         self._places += 1
         name = f"place-{self._places}"
-        return Place(self.server, self.bucket, name, self.folder / name, self.environment)
+        return Place(self.server, self.server.make_bucket(name), "data", self.folder / name, self.environment)
 
     def compare(self, load: Load, contenders: tuple[Contender, ...], rounds: int) -> Results:
         source = load.make(self.folder / load.name.replace(" ", "-"))
@@ -92,6 +91,7 @@ class Bench:
                 results[contender.name, "down"].append(contender.down(place, place.folder / "down"))
                 if load.size > MIB:
                     shutil.rmtree(place.folder)
+                    self.server.remove_bucket(place.bucket)
         return results
 
     def unchanged(self, load: Load, rounds: int) -> tuple[float, float]:

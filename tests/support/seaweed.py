@@ -144,13 +144,12 @@ class SeaweedS3:
             retry_config={"max_retries": 0},
         )
 
-    def make_bucket(self, name: str) -> str:
-        """Make the bucket unless it is there; through boto3, as object stores have no call for it."""
+    def _boto3(self) -> Any:
+        """Object stores have no call for buckets."""
         import boto3
         from botocore.config import Config
-        from botocore.exceptions import BotoCoreError, ClientError
 
-        client = boto3.client(
+        return boto3.client(
             "s3",
             endpoint_url=self.endpoint,
             region_name="us-east-1",
@@ -158,6 +157,18 @@ class SeaweedS3:
             aws_secret_access_key=self.secret_key,
             config=Config(retries={"total_max_attempts": 1}),
         )
+
+    def remove_bucket(self, name: str) -> None:
+        """Remove the bucket with all that is in it, its room on the disk too."""
+        client = self._boto3()
+        client.delete_bucket(Bucket=name)
+        client.close()
+
+    def make_bucket(self, name: str) -> str:
+        """Make the bucket unless it is there."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        client = self._boto3()
         try:
             client.create_bucket(Bucket=name)
         except (client.exceptions.BucketAlreadyOwnedByYou, client.exceptions.BucketAlreadyExists):
