@@ -96,6 +96,11 @@ def main(*words: str) -> None:
         # Who read our output went away (`crunch files ... | head`); Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
+    except OSError as error:
+        # A full or broken disk, wherever it is.
+        place = f" ({error.filename})" if error.filename else ""
+        console(stderr=True).print(shown(f"crunch: {error.strerror or error}{place}"), style="bold red", soft_wrap=True)
+        sys.exit(1)
 
 
 def _show_warnings() -> None:

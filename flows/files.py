@@ -79,6 +79,7 @@ def push(
         storage = open_storage(complete.storage_config())
         with (
             own.lock(),
+            own.lock_dataset(),
             transfer_bar(f"push {slug}", quiet=json_) as bar,
             _on_hold(client, own, bar) as (dataset, tell),
         ):
@@ -86,7 +87,7 @@ def push(
     for sentence in done.refused:
         _say(f"Not sent: {sentence}")
     _say(
-        f"{done.sent} files sent ({decimal(done.bytes)}), {done.replaced} of them replaced another one; "
+        f"{done.sent} files sent ({decimal(done.bytes)}), {done.replaced} of them in place of an earlier one; "
         f"{done.skipped} were there already."
     )
     if json_:
@@ -107,18 +108,20 @@ def _on_hold(client: CrunchClient, folder: OwnFolder, bar: Tell) -> Iterator[tup
 
     A dataset with a part of its files stays held: whoever pushes the rest lets it go, if no person held it before.
     """
-    slug, ours = folder.slug, folder.state / "held-by-push"
+    slug, ours = folder.slug, folder.of_dataset / "held-by-push"
     has_begun = False
 
     def tell(state: Progress) -> None:
         nonlocal has_begun
-        has_begun = True
+        has_begun = has_begun or state.files_done > 0
         bar(state)
 
     def let_go() -> None:
         if ours.exists():
             client.hold(slug, locked=False)
             ours.unlink()
+        else:
+            _say(f"{slug} stays held, as it was before. Let it go on its page when all of its files are there.")
 
     if not client.get_dataset(slug)["locked"]:
         write_durably(ours, b"")
@@ -175,7 +178,7 @@ def verify(
     ] = None,
     json_: AsJson = False,
 ) -> None:
-    """Compare a folder, or the storage itself, with the dataset's files, byte for byte.
+    """Compare a folder, or the storage itself, with the dataset's files, by size and MD5.
 
     One line per path: = same, - missing here, + missing there, * differs, ! error. Here is DIR and there are the
     dataset's files; without DIR, here is the storage and there what the last run published. Exit code 1 unless all are

@@ -10,7 +10,7 @@ from typing import Any
 
 from crunch_tasks.errors import CrunchError, UsageError
 from crunch_tasks.files import reading, tree
-from crunch_tasks.files.checksums import hash_file, hash_walked
+from crunch_tasks.files.checksums import hash_file
 from crunch_tasks.files.parallel import Check, in_parallel
 from crunch_tasks.files.paths import is_internal
 from crunch_tasks.files.plan import Source
@@ -61,12 +61,13 @@ def compare_folder(
         source, here = there[path], walk.files[path]
         if source.size != here.size:
             return Sign.DIFFERS
-        parts = sum_of_parts(source.tag)
-        if source.md5 is None and parts and storage.tells_md5(source.key):
-            part = storage.part_of(source) or likely_part(source.size, parts)
-            with tree.open_file(folder.root, path, here) as file:
-                return _equal(hash_file(file, here.size, check, part)[1], parts)
-        md5 = hash_walked(folder.root, path, here, folder.hashes, check)
+        wanted = None if source.md5 else sum_of_parts(source.tag)
+        part = (storage.part_of(source) or likely_part(source.size, wanted)) if wanted else None
+        with tree.open_file(folder.root, path, here) as file:
+            # Not from the cache: what the disk has now is what is asked for.
+            md5, parts = hash_file(file, here.size, check, part)
+        if wanted and parts == wanted:
+            return Sign.SAME
         # A sum from a listing may be none: S3 with some encryptions.
         is_told = source.md5 is not None and (source.md5 not in (source.tag or "") or storage.tells_md5(source.key))
         if md5 == source.md5 or is_told:
@@ -74,7 +75,6 @@ def compare_folder(
         return _equal(md5, _read(storage, source, check))
 
     compared = _compare(sign, there.keys() & walk.files.keys(), storage, check)
-    folder.hashes.save()
     compared += [Compared(path, Sign.MISSING_HERE) for path in there.keys() - walk.files.keys()]
     compared += [Compared(path, Sign.MISSING_THERE) for path in walk.files.keys() - there.keys()]
     return sorted(compared, key=lambda row: row.path)

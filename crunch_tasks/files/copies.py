@@ -18,10 +18,12 @@ from crunch_tasks.errors import NamesRefused, ObjectMissing, StorageError, Works
 from crunch_tasks.files import reading
 from crunch_tasks.files.checksums import compute_manifest
 from crunch_tasks.files.download import Downloaded, download, look
+from crunch_tasks.files.manifest import Entry
 from crunch_tasks.files.parallel import Check
 from crunch_tasks.files.paths import is_internal, refuse_bad_names, safe_prefix
-from crunch_tasks.files.plan import TAKE_FILES, shown
+from crunch_tasks.files.plan import TAKE_FILES, ObjectInfo, shown
 from crunch_tasks.files.storage import Storage
+from crunch_tasks.files.sums import sum_of_parts
 from crunch_tasks.files.transfer import Tell, nobody
 from crunch_tasks.files.upload import upload
 from crunch_tasks.files.workspace import OwnFolder
@@ -79,7 +81,7 @@ def push(
         path: base + path
         for path, entry in manifest.items()
         if path not in published
-        and (path not in listing or (listing[path].size, listing[path].md5) != (entry.size, entry.md5))
+        and not (path in listing and _is_there(listing[path], entry, folder.hashes.parts(path, walk.files[path])))
     }
     report = upload(storage, sends, folder, walk, manifest, check=check, progress=progress)
     storage.flush()
@@ -110,7 +112,8 @@ def pull(
         folder.root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise WorkspaceError(f"The folder {folder.root} cannot be made: {error.strerror}") from error
-    in_the_way = _no_files(folder.root, listed.files)
+    ours = (folder.partial / "x").relative_to(folder.root).as_posix()
+    in_the_way = _no_files(folder.root, [*listed.files, ours])
     if in_the_way:
         raise WorkspaceError(f"{shown(in_the_way)} in {folder.root}: no plain file or folder. Move it away first.")
     sources, walk, wanted = look(storage, listed.files, folder, check=check)
@@ -126,6 +129,12 @@ def pull(
         folder.partial.rmdir()
         folder.partial.parent.rmdir()
     return done
+
+
+def _is_there(info: ObjectInfo, entry: Entry, parts: str) -> bool:
+    """Whether the object is this file, by its MD5 or the sum of its parts."""
+    same = info.md5 == entry.md5 or (parts != "" and sum_of_parts(info.etag) == parts)
+    return info.size == entry.size and same
 
 
 def _no_files(root: Path, paths: Iterable[str]) -> list[str]:

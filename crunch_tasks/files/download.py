@@ -5,6 +5,7 @@ What to fetch is decided in `plan`, how one file comes is in `fetching`.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -51,7 +52,7 @@ def download(
     sources, walk, wanted = look(storage, sources, workspace, check=check)
     _keep_partials(workspace.partial, [sources[path] for path in wanted])
     size = sum(sources[path].size for path in wanted)
-    _check_space(workspace, size)
+    _check_space(workspace, [sources[path].size for path in wanted])
     fetcher = Fetcher(storage, workspace, Meter(len(wanted), size, progress))
     kept = sources.keys() - set(wanted)
     try:
@@ -135,14 +136,21 @@ def _restore_mtime(workspace: Workspace, path: str, here: FileStat, source: Sour
     return True
 
 
-def _check_space(workspace: Workspace, size: int) -> None:
-    """Compare what is to come, less what is in partial files already, with the free disk."""
+def _check_space(workspace: Workspace, sizes: list[int]) -> None:
+    """Compare what is to come, in whole blocks and less what is in partial files already, with the free disk."""
+    disk = os.statvfs(workspace.partial)
     here = sum(file.stat().st_size for file in workspace.partial.iterdir())
-    needed, free = size - here + SPARE_BYTES, workspace.free_bytes()
-    if size and needed > free:
+    blocks = sum(-(-size // disk.f_frsize) for size in sizes)
+    needed, free = blocks * disk.f_frsize - here + SPARE_BYTES, workspace.free_bytes()
+    if sizes and needed > free:
         raise WorkspaceError(
-            f"The disk of {workspace.directory} is too small: {needed} bytes are needed, {free} are free. "
-            "Make room, or choose another --directory."
+            f"The disk of {workspace.root} is too small: {needed} bytes are needed, {free} are free. "
+            f"Make room, or {workspace.remedy}."
+        )
+    if disk.f_files and len(sizes) > disk.f_favail:
+        raise WorkspaceError(
+            f"The disk of {workspace.root} has room for {disk.f_favail} more files, and {len(sizes)} are to come. "
+            f"Make room, or {workspace.remedy}."
         )
 
 

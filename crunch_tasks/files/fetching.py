@@ -21,7 +21,7 @@ from crunch_tasks.files import tree
 from crunch_tasks.files.parallel import Check
 from crunch_tasks.files.plan import ObjectInfo, Source
 from crunch_tasks.files.storage import BLOCK, LARGE, Block, Storage
-from crunch_tasks.files.sums import PartSum, sum_of_parts
+from crunch_tasks.files.sums import PartSum
 from crunch_tasks.files.transfer import Meter, retrying
 from crunch_tasks.files.verify import Arrived, part_sum_for, verify
 from crunch_tasks.files.workspace import Workspace
@@ -120,8 +120,8 @@ class Fetcher:
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise WorkspaceError(
-                    f"The disk of {workspace.directory} is full: {path!r} needs {size} bytes, "
-                    f"{workspace.free_bytes()} are free. Make room, or choose another --directory."
+                    f"The disk of {workspace.root} is full: {path!r} needs {size} bytes, "
+                    f"{workspace.free_bytes()} are free. Make room, or {workspace.remedy}."
                 ) from error
             raise WorkspaceError(
                 f"{path!r} in {workspace.root} cannot be written: {error.strerror or error}"
@@ -131,10 +131,10 @@ class Fetcher:
 def partial_name(source: Source) -> str:
     """The same for as long as the object is this version of it and a kill is all that happened to this machine.
 
-    After a power cut a partial file may have bytes that were never written. A sum finds that out; where none is known,
-    the file is of this boot only.
+    After a power cut a partial file may have bytes that were never written. An MD5 that was published finds that out;
+    where the storage's word is all there is, which may prove nothing, the file is of this boot only.
     """
-    is_provable = source.md5 or sum_of_parts(source.tag)
+    is_provable = source.md5 is not None and source.md5 not in (source.tag or "")
     boot = "" if is_provable else _boot_id()
     text = json.dumps([source.key, source.size, source.tag, source.md5, boot])
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

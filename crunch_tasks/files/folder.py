@@ -144,14 +144,14 @@ class FolderStorage:
             while block := content.read(BLOCK):
                 yield block
 
-        info = self._put(key, blocks(), before_commit)
+        info = self._put(key, blocks(), before_commit, content.size)
         return ObjectInfo(key, info.size, info.mtime_ns, content.md5, info.etag)
 
     def write(self, key: str, data: bytes, md5: str | None = None) -> ObjectInfo:  # noqa: ARG002
-        return self._put(key, iter([data]), lambda: None)
+        return self._put(key, iter([data]), lambda: None, len(data))
 
-    def _put(self, key: str, blocks: Iterator[bytes], before_commit: Callable[[], None]) -> ObjectInfo:
-        with self._translated(key):
+    def _put(self, key: str, blocks: Iterator[bytes], before_commit: Callable[[], None], size: int) -> ObjectInfo:
+        with self._translated(key, size):
             folder = self._make_folder(key)
             partial = folder / f"{PARTIAL}{secrets.token_hex(8)}"
             try:
@@ -186,7 +186,7 @@ class FolderStorage:
         return real
 
     def copy(self, source: str, target: str) -> None:
-        self._put(target, self._blocks(source), lambda: None)
+        self._put(target, self._blocks(source), lambda: None, self._resolve(source).stat().st_size)
 
     def delete(self, key: str) -> None:
         self._check(key)
@@ -228,8 +228,8 @@ class FolderStorage:
         return real
 
     @contextlib.contextmanager
-    def _translated(self, key: str) -> Iterator[None]:
-        """Turn the system's errors into ours, naming the key."""
+    def _translated(self, key: str, size: int = 0) -> Iterator[None]:
+        """Turn the system's errors into ours, naming the key; `size` is how many bytes it needs."""
         try:
             yield
         except FileNotFoundError as error:
@@ -237,5 +237,5 @@ class FolderStorage:
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 free = shutil.disk_usage(self.root).free
-                raise StorageError(f"The storage is full: {key!r} does not fit, {free} bytes are free") from error
+                raise StorageError(f"The storage is full: {key!r} needs {size} bytes, {free} are free") from error
             raise TransferError(f"{key!r} in the storage: {error.strerror or error}") from error

@@ -155,7 +155,7 @@ def _open_s3(storage: Any, timeout_s: float) -> Opened:
         etag_is_md5=encryption in ("", "AES256"),
         attributes=attributes,
         is_encrypted=lambda key: _s3_is_encrypted(storage, key),
-        first_part=lambda key: _s3_head(storage, key, PartNumber=1).get("ContentLength"),
+        first_part=lambda key: _s3_part(storage, key),
     )
 
 
@@ -216,6 +216,17 @@ def _certificates(option: str, path: Any) -> bytes:
         return Path(str(path)).read_bytes()
     except OSError as error:
         raise SettingsError(f"The storage option {option} names a file that cannot be read: {path}") from error
+
+
+def _s3_part(storage: Any, key: str) -> int | None:
+    """How many bytes each part has, as far as the first two tell; None when they differ or S3 does not say."""
+    first = _s3_head(storage, key, PartNumber=1)
+    if first.get("PartsCount", 1) > 2:
+        second = _s3_head(storage, key, PartNumber=2)
+        if second.get("ContentLength") != first.get("ContentLength"):
+            return None
+    size: int | None = first.get("ContentLength")
+    return size
 
 
 def _s3_is_encrypted(storage: Any, key: str) -> bool:

@@ -52,14 +52,17 @@ def list_files(storage: Storage, dataset: Mapping[str, Any], limit: int | None =
     if sha256:
         committed = read_committed(storage, base, sha256, fence)
         staged = storage.list_objects(f"{base}{attempt_folder(fence)}/") if committed.modified else ()
-        keys = {info.key for info in staged}
-        found = {path: _published_source(committed, base, path, keys) for path in sorted(_names(committed))}
+        infos = {info.key: info for info in staged}
+        if committed.unread:
+            # Of these, nothing but the size was published: only the storage tells their versions.
+            infos |= {info.key: info for info in storage.list_objects(base)}
+        found = {path: _published_source(committed, base, path, infos) for path in sorted(_names(committed))}
     else:
         left = _left_behind(storage, base, fence)
         paths = ((info.key.removeprefix(base), info) for info in storage.list_objects(base))
         own = ((path, info) for path, info in paths if not is_internal(path) and path not in left)
-        infos = dict(islice(own, None if limit is None else limit + 1))
-        found = {path: info.as_source() for path, info in sorted(infos.items())}
+        listed = dict(islice(own, None if limit is None else limit + 1))
+        found = {path: info.as_source() for path, info in sorted(listed.items())}
     files = dict(islice(found.items(), limit))
     problems = {path: problem for path in files if (problem := name_problem(path))}
     return FileList(files, problems, published=bool(sha256), cut=len(found) > len(files))
@@ -83,7 +86,7 @@ def find_file(storage: Storage, dataset: Mapping[str, Any], path: str) -> Source
     info = staged or stat_file(storage, base + path)
     if info is None:
         return None
-    source = _published_source(committed, base, path, {info.key})
+    source = _published_source(committed, base, path, {info.key: info})
     if info.size != source.size:
         raise StorageError(f"{info.key!r} has {info.size} bytes; {source.size} were published: something else wrote it")
     return source
@@ -109,11 +112,14 @@ def _names(committed: PublishedManifest) -> set[str]:
     return {*committed.files, *committed.unread}
 
 
-def _published_source(committed: PublishedManifest, base: str, path: str, staged: set[str]) -> Source:
+def _published_source(committed: PublishedManifest, base: str, path: str, infos: Mapping[str, ObjectInfo]) -> Source:
     key = base + staged_path(committed.fence, path)
     entry = committed.files.get(path)
-    source = Source(key if key in staged else base + path, entry.size if entry else committed.unread[path])
-    return source if entry is None else replace(source, md5=entry.md5, mtime_ns=entry.mtime_ns)
+    if entry is not None:
+        return Source(key if key in infos else base + path, entry.size, entry.md5, entry.mtime_ns)
+    info = infos.get(base + path)
+    size = committed.unread[path]
+    return replace(info.as_source(), size=size) if info else Source(base + path, size)
 
 
 def _left_behind(storage: Storage, base: str, fence: int) -> set[str]:

@@ -36,7 +36,7 @@ def verify(storage: Storage, source: Source, arrived: Arrived) -> None:
     | another               |                         | otherwise                   | wrong                    |
     | unknown               | equal                   |                             | right                    |
     | unknown               | another                 | tells the size of a part    | right if equal with that |
-    | unknown               | another                 | does not                    | right if same version    |
+    | unknown               | another                 | does not, or unequal parts  | right if same version    |
     | unknown               | none                    | tells a Content-MD5         | right if equal           |
     | unknown               | none                    | does not                    | right if same version    |
     """
@@ -47,14 +47,14 @@ def verify(storage: Storage, source: Source, arrived: Arrived) -> None:
     if source.md5 is not None:
         # A sum from a listing may be none, as the storage says when it is asked: S3 with some encryptions.
         is_proof = arrived.md5 == source.md5 or source.md5 not in (source.tag or "") or storage.tells_md5(source.key)
-        found, wanted = arrived.md5, source.md5
+        what, found, wanted = "its MD5", arrived.md5, source.md5
     else:
         is_proof, found = _by_parts(storage, source, arrived)
-        wanted = sum_of_parts(source.tag) or ""
+        what, wanted = "the sum of its parts", sum_of_parts(source.tag) or ""
         if arrived.parts is None and (told := storage.content_md5(source.key)):
-            is_proof, found, wanted = True, arrived.md5, told
+            is_proof, what, found, wanted = True, "its MD5", arrived.md5, told
     if is_proof and found != wanted:
-        raise TransferError(f"{source.key!r} arrived wrong: its MD5 is {found}, expected {wanted}")
+        raise TransferError(f"{source.key!r} arrived wrong: {what} is {found}, expected {wanted}")
     if not is_proof:
         now = storage.stat(source.key)
         if now is None or now.tag != source.tag:
@@ -65,10 +65,13 @@ def _by_parts(storage: Storage, source: Source, arrived: Arrived) -> tuple[bool,
     """Whether the sum of its parts proves anything, and what it is."""
     if arrived.parts is None:
         return False, ""
-    found = arrived.parts.result()
-    if found == sum_of_parts(source.tag):
+    found, wanted = arrived.parts.result(), sum_of_parts(source.tag) or ""
+    if found == wanted:
         return True, found
     part = storage.part_of(source)
     if part is None or not storage.tells_md5(source.key):
         return False, ""
-    return True, found if part == arrived.parts.part else arrived.parts_of(part)
+    if part != arrived.parts.part:
+        found = arrived.parts_of(part)
+    # Other counts tell that its parts were of unequal size.
+    return found.partition("-")[2] == wanted.partition("-")[2], found

@@ -80,6 +80,9 @@ def held(state: Path) -> Iterator[str | None]:
 class Workspace:
     """The two folders of one dataset below a directory."""
 
+    remedy = "choose another --directory"
+    """What to do where there is no room."""
+
     def __init__(self, directory: Path, slug: str) -> None:
         """`slug` is the dataset's, `project:dataset`. Raises WorkspaceError when it cannot be a path."""
         parts = slug.split(":")
@@ -214,6 +217,22 @@ class OwnFolder(Workspace):
         """Make the state folder only: a folder may be pushed that cannot be written."""
         make_folder(self.state)
 
+    remedy = "choose another DIR"
+
     @property
     def partial(self) -> Path:
-        return self.root / CRUNCH_FOLDER / "partial"
+        """A name that is of this folder and dataset only: what is in it may be removed."""
+        return self.root / CRUNCH_FOLDER / f"partial-{self.state.name[:16]}"
+
+    @property
+    def of_dataset(self) -> Path:
+        """What is remembered of the dataset, whichever folder is pushed to it."""
+        return self.state.parent / hashlib.sha256(self.slug.encode("utf-8", "surrogateescape")).hexdigest()
+
+    @contextlib.contextmanager
+    def lock_dataset(self) -> Iterator[None]:
+        """Be the only push to this dataset from this --directory. Raises WorkspaceError, naming the other one."""
+        with held(make_folder(self.of_dataset)) as holder:
+            if holder is not None:
+                raise WorkspaceError(f"{holder} is pushing to {self.slug}. Wait for it.")
+            yield

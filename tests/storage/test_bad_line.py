@@ -244,4 +244,5 @@ def test_a_partial_file_that_nothing_can_prove_is_of_this_boot_only(
     monkeypatch.setattr(module, "_boot_id", lambda: "another boot")
     assert module.partial_name(bare) != names["bare"]
     assert module.partial_name(replace(bare, md5="0" * 32)) == names["summed"]
-    assert module.partial_name(replace(bare, tag=f'"{"0" * 32}-2"')) == names["parts"]
+    # What encrypts may make such an ETag that proves nothing.
+    assert module.partial_name(replace(bare, tag=f'"{"0" * 32}-2"')) != names["parts"]

@@ -454,7 +454,7 @@ def test_a_disk_that_is_really_full_keeps_no_part_and_says_so(
     storage = MemoryStorage({"p/d1/first": b"one", "p/d1/more": b"x" * size})
     workspace = Workspace(tiny_disk, "p:d1")
     workspace.make()
-    with pytest.raises(WorkspaceError, match=rf"{size + 16 * 2**20 + 3} bytes are needed, \d+ are free"):
+    with pytest.raises(WorkspaceError, match=r"\d+ bytes are needed, \d+ are free. Make room"):
         download(storage, sources(storage), workspace)
     assert storage.calls.get("read", 0) == 0
     # Others may fill it meanwhile, and some file systems do not tell what is free.
@@ -470,7 +470,7 @@ def test_a_storage_that_is_really_full_keeps_the_old_object_and_no_part(tiny_dis
     storage = open_storage(options)
     storage.write("p/d1/x", b"old")
     (workspace.root / "x").write_bytes(b"y" * 2_000_000)
-    with pytest.raises(StorageError, match=r"The storage is full: 'p/d1/x' does not fit, \d+ bytes are free"):
+    with pytest.raises(StorageError, match=r"The storage is full: 'p/d1/x' needs 2000000 bytes, \d+ are free"):
         upload(storage, {"x": "p/d1/x"}, workspace, workspace.walk(), manifest_of(workspace))
     assert storage.read("p/d1/x") == b"old"
     assert [path.name for path in (tiny_disk / "p" / "d1").iterdir()] == ["x"]
