@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import textwrap
@@ -118,8 +119,14 @@ def test_after_a_kill_it_goes_on_without_lock_error_and_redoes_nothing(workflow)
 
     def kill_all_when_begun():
         if (workflow.folder / "begun").exists():
-            for child in reversed(psutil.Process().children(recursive=True)):
-                child.kill()
+            # All at once, as far as they can tell: none is to see another one die and clean up.
+            family = psutil.Process().children(recursive=True)
+            for child in family:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.suspend()
+            for child in family:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.kill()
             raise Cancelled
 
     with pytest.raises(Cancelled):
