@@ -14,13 +14,14 @@ import pytest
 from crunch_tasks.errors import TransferError, WorkspaceError
 from crunch_tasks.files import object_store, publication, transfer
 from crunch_tasks.files.checksums import compute_manifest
+from crunch_tasks.files.comparison import Sign, compare_folder
 from crunch_tasks.files.download import download
 from crunch_tasks.files.object_store import RANGE
 from crunch_tasks.files.opening import open_storage
 from crunch_tasks.files.plan import Source
 from crunch_tasks.files.storage import LARGE, Storage
 from crunch_tasks.files.upload import upload
-from crunch_tasks.files.workspace import Workspace
+from crunch_tasks.files.workspace import OwnFolder, Workspace
 from tests.support.proxy import Fault, Proxy, flip, proxy
 from tests.support.seaweed import SeaweedS3
 
@@ -246,3 +247,24 @@ def test_a_partial_file_that_nothing_can_prove_is_of_this_boot_only(
     assert module.partial_name(replace(bare, md5="0" * 32)) == names["summed"]
     # What encrypts may make such an ETag that proves nothing.
     assert module.partial_name(replace(bare, tag=f'"{"0" * 32}-2"')) != names["parts"]
+
+
+def test_objects_in_parts_of_unequal_size_are_taken_and_compare_equal(
+    s3: SeaweedS3, bucket: str, direct: Storage, workspace: Workspace, tmp_path: Path
+) -> None:
+    line = s3._boto3()
+    key = {"Bucket": bucket, "Key": "p/d/uneven"}
+    upload_id = line.create_multipart_upload(**key)["UploadId"]
+    parts, start = [], 0
+    for number, size in enumerate((5 * MIB, 12 * MIB, 3 * MIB), 1):
+        body = BIG[start : start + size]
+        tag = line.upload_part(**key, UploadId=upload_id, PartNumber=number, Body=body)["ETag"]
+        parts.append({"PartNumber": number, "ETag": tag})
+        start += size
+    line.complete_multipart_upload(**key, UploadId=upload_id, MultipartUpload={"Parts": parts})
+    download(direct, sources(direct), workspace)
+    assert (workspace.root / "uneven").read_bytes() == BIG
+    folder = OwnFolder(tmp_path / "directory", "p:d", workspace.root)
+    folder.make()
+    dataset = {"base_file_path": "p/d", "manifest_sha256": "", "manifest_fence": 0}
+    assert [row.sign for row in compare_folder(direct, dataset, folder)] == [Sign.SAME]

@@ -193,3 +193,38 @@ def test_the_storage_is_compared_with_what_was_published(tells_sums: bool) -> No
     }
     with pytest.raises(UsageError, match="Nothing was published"):
         compare_storage(storage, DATASET)
+
+
+def test_a_pull_follows_no_link_called_as_its_own_folder_and_leaves_others_alone(tmp_path: Path) -> None:
+    storage = MemoryStorage({"p/d/a": b"one"})
+    (tmp_path / "victim" / "partial").mkdir(parents=True)
+    (tmp_path / "victim" / "partial" / "precious").write_text("precious")
+    folder = own(tmp_path, "here", {"kept": b"mine"})
+    (folder.root / ".crunch").symlink_to(tmp_path / "victim")
+    with pytest.raises(WorkspaceError, match=r"'.crunch'.*Move it away"):
+        pull(storage, DATASET, folder)
+    (folder.root / ".crunch").unlink()
+    (folder.root / ".crunch" / "partial").mkdir(parents=True)
+    (folder.root / ".crunch" / "partial" / "mine").touch()
+    pull(storage, DATASET, folder)
+    assert (folder.root / ".crunch" / "partial" / "mine").exists()
+    assert [path.name for path in (tmp_path / "victim" / "partial").iterdir()] == ["precious"]
+
+
+def test_files_that_a_run_did_not_fetch_are_pulled_as_the_storage_has_them(tmp_path: Path) -> None:
+    storage = MemoryStorage({"p/d/unread": b"never fetched"}, tells_sums=False)
+    manifest = PublishedManifest(1, 7, Manifest({}), unread={"unread": 13}).to_bytes()
+    storage.write("p/d/.crunch/manifest-1.json", manifest)
+    dataset = {**DATASET, "manifest_sha256": hashlib.sha256(manifest).hexdigest(), "manifest_fence": 1}
+    here = own(tmp_path, "here")
+    assert pull(storage, dataset, here).moved == 1
+    assert files_of(here) == {"unread": b"never fetched"}
+
+
+def test_a_second_push_to_a_dataset_is_refused_while_one_is_under_way(tmp_path: Path) -> None:
+    one, other = own(tmp_path, "one", {"a": b"1"}), own(tmp_path, "other", {"b": b"2"})
+    told = pytest.raises(WorkspaceError, match=r"process \d+ .* is pushing to p:d")
+    with one.lock_dataset(), told, other.lock_dataset():
+        pass
+    with other.lock_dataset():
+        pass
