@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import uuid
 
 import httpx
 import pytest
@@ -101,7 +102,8 @@ rule upper:
 @BOTH
 def test_a_second_run_of_a_finished_workspace_moves_no_file(site: Site) -> None:
     project = site.add_project("Words", SNAKEFILE, workflow_type="snakemake")
-    slug = site.add_dataset(project, "one", {"words.txt": b"one two three\n"})
+    # Prefect's server is that of the other tests too, so the name is of this one only.
+    slug = site.add_dataset(project, f"one {uuid.uuid4().hex}", {"words.txt": b"one two three\n"})
 
     first = json.loads(site.crunch("next", "--json").stdout)
     second = json.loads(site.crunch("run", slug, "--json").stdout)
