@@ -181,7 +181,7 @@ def hash_walked(
             md5, parts = hash_file(file, walked.size, check, part)
         except OSError as error:
             raise WorkspaceError(f"{path!r} cannot be read: {error.strerror}") from error
-        if FileStat.of(os.fstat(file.fileno()), walked.target) != walked:
+        if not tree.is_still(file, walked):
             raise WorkspaceError(f"{path!r} changed while it was being hashed; run again when nothing writes to it")
     cache.learn(path, walked, md5, parts)
     return md5

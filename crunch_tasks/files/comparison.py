@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,9 +12,9 @@ from crunch_tasks.files import reading, tree
 from crunch_tasks.files.checksums import hash_file
 from crunch_tasks.files.parallel import Check, in_parallel
 from crunch_tasks.files.paths import is_internal
-from crunch_tasks.files.plan import Source
 from crunch_tasks.files.storage import Storage
 from crunch_tasks.files.sums import likely_part, sum_of_parts
+from crunch_tasks.files.verify import md5_by_reading
 from crunch_tasks.files.workspace import OwnFolder
 
 
@@ -68,11 +67,9 @@ def compare_folder(
             md5, parts = hash_file(file, here.size, check, part)
         if wanted and parts == wanted:
             return Sign.SAME
-        # A sum from a listing may be none: S3 with some encryptions.
-        is_told = source.md5 is not None and (source.md5 not in (source.tag or "") or storage.tells_md5(source.key))
-        if md5 == source.md5 or is_told:
-            return _equal(md5, source.md5 or "")
-        return _equal(md5, _read(storage, source, check))
+        if source.md5 is not None and (md5 == source.md5 or source.is_md5_published or storage.tells_md5(source.key)):
+            return _equal(md5, source.md5)
+        return _equal(md5, md5_by_reading(storage, source, check))
 
     compared = _compare(sign, there.keys() & walk.files.keys(), storage, check)
     compared += [Compared(path, Sign.MISSING_HERE) for path in there.keys() - walk.files.keys()]
@@ -99,7 +96,7 @@ def compare_storage(storage: Storage, dataset: Mapping[str, Any], *, check: Chec
         if source.md5 is None or info.md5 == source.md5:
             # Of a file that its run did not fetch, only the size was published.
             return Sign.SAME
-        return _equal(source.md5, _read(storage, info.as_source(), check))
+        return _equal(source.md5, md5_by_reading(storage, info.as_source(), check))
 
     compared = _compare(sign, (path for path, source in there.items() if source.key in here), storage, check)
     compared += [Compared(path, Sign.MISSING_HERE) for path, source in there.items() if source.key not in here]
@@ -122,11 +119,3 @@ def _compare(sign: Look, paths: Any, storage: Storage, check: Check) -> list[Com
 
 def _equal(one: str, other: str) -> Sign:
     return Sign.SAME if one == other else Sign.DIFFERS
-
-
-def _read(storage: Storage, source: Source, check: Check) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
-    for block in storage.iter_bytes(source):
-        check()
-        digest.update(block)
-    return digest.hexdigest()

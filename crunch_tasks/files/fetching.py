@@ -134,8 +134,7 @@ def partial_name(source: Source) -> str:
     After a power cut a partial file may have bytes that were never written. An MD5 that was published finds that out;
     where the storage's word is all there is, which may prove nothing, the file is of this boot only.
     """
-    is_provable = source.md5 is not None and source.md5 not in (source.tag or "")
-    boot = "" if is_provable else _boot_id()
+    boot = "" if source.is_md5_published else _boot_id()
     text = json.dumps([source.key, source.size, source.tag, source.md5, boot])
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 

@@ -27,6 +27,7 @@ from crunch_tasks.files.object_store_settings import Opened, open_from_django
 from crunch_tasks.files.parallel import ahead, in_parallel
 from crunch_tasks.files.storage import BLOCK, LARGE, Content, ObjectInfo, Source
 from crunch_tasks.files.sums import PartSum, md5_of, sum_of_parts
+from crunch_tasks.files.verify import md5_by_reading
 
 if TYPE_CHECKING:
     from obstore import GetOptions
@@ -186,11 +187,9 @@ class ObjectStorage:
         """Verify where the answer to a PUT does not tell, as on Azure and S3 with some encryptions: ask, else read."""
         if self._content_md5(key) == md5:
             return
-        digest = hashlib.md5(usedforsecurity=False)
-        for block in self.iter_bytes(Source(key, size)):
-            digest.update(block)
-        if digest.hexdigest() != md5:
-            raise TransferError(f"{key!r} did not arrive as it was sent: MD5 {md5} sent, {digest.hexdigest()} stored")
+        stored = md5_by_reading(self, Source(key, size))
+        if stored != md5:
+            raise TransferError(f"{key!r} did not arrive as it was sent: MD5 {md5} sent, {stored} stored")
 
     def write(self, key: str, data: bytes, md5: str | None = None) -> ObjectInfo:
         md5 = md5 or hashlib.md5(data, usedforsecurity=False).hexdigest()

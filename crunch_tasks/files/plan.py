@@ -63,6 +63,11 @@ class Source:
     mtime_ns: int | None = None
     tag: str | None = None
 
+    @property
+    def is_md5_published(self) -> bool:
+        """Whether the MD5 is from a manifest, not the storage's word, which may be none: S3 with some encryptions."""
+        return self.md5 is not None and self.md5 not in (self.tag or "")
+
 
 @dataclass(frozen=True)
 class Inputs:

@@ -39,6 +39,7 @@ from crunch_tasks.files.storage import Storage
 from crunch_tasks.files.transfer import MayWrite, Tell, nobody
 from crunch_tasks.files.tree import Walk
 from crunch_tasks.files.upload import upload
+from crunch_tasks.files.verify import md5_by_reading
 from crunch_tasks.files.workspace import Workspace
 
 
@@ -202,7 +203,10 @@ def _refuse_changed(
 
     def is_other(path: str, check: Check) -> bool:
         check()
-        return _md5(storage, listing[sources[path].key.removeprefix(base)], check) != entries[path].md5
+        return (
+            md5_by_reading(storage, listing[sources[path].key.removeprefix(base)].as_source(), check)
+            != entries[path].md5
+        )
 
     others = in_parallel(is_other, doubtful, storage.parallel, check)
     changed += [path for path, other in zip(doubtful, others, strict=True) if other]
@@ -247,15 +251,6 @@ def _verify_copy(storage: Storage, key: str, expected: ObjectInfo) -> None:
     is_same = there.etag is not None and there.etag == expected.etag
     md5 = expected.md5 if is_same else there.md5
     if md5 != expected.md5:
-        md5 = _md5(storage, there)
+        md5 = md5_by_reading(storage, there.as_source())
     if (there.size, md5) != (expected.size, expected.md5):
         raise TransferError(f"{key!r} was copied wrong: its MD5 is {md5}, expected {expected.md5}")
-
-
-def _md5(storage: Storage, info: ObjectInfo, check: Check = lambda: None) -> str:
-    """The MD5 of an object's bytes, by reading them."""
-    digest = hashlib.md5(usedforsecurity=False)
-    for block in storage.iter_bytes(info.as_source()):
-        check()
-        digest.update(block)
-    return digest.hexdigest()

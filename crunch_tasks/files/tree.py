@@ -200,6 +200,11 @@ def open_file(tree: Tree, path: str, walked: FileStat) -> FileIO:
     return FileIO(descriptor, "rb")
 
 
+def is_still(file: FileIO, walked: FileStat) -> bool:
+    """Whether nobody has written to the open file since it was walked."""
+    return FileStat.of(os.fstat(file.fileno()), walked.target) == walked
+
+
 def read_walked(tree: Tree, path: str, walked: FileStat) -> bytes:
     """All bytes of a walked file. Raises WorkspaceError as `open_file` does, and when it is being written to."""
     with open_file(tree, path, walked) as file:
@@ -208,7 +213,7 @@ def read_walked(tree: Tree, path: str, walked: FileStat) -> bytes:
             data = os.read(file.fileno(), walked.size + 1)
         except OSError as error:
             raise WorkspaceError(f"{path!r} cannot be read: {error.strerror}") from error
-        is_same = len(data) == walked.size and FileStat.of(os.fstat(file.fileno()), walked.target) == walked
+        is_same = len(data) == walked.size and is_still(file, walked)
     if not is_same:
         raise WorkspaceError(f"{path!r} changed while it was being read; run again when nothing writes to it")
     return data

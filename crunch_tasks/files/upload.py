@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import FileIO
@@ -99,5 +98,5 @@ def upload(
 
 def _refuse_changed(file: FileIO, path: str, walked: FileStat) -> None:
     """Raises WorkspaceError when the file was written to since it was walked."""
-    if FileStat.of(os.fstat(file.fileno()), walked.target) != walked:
+    if not tree.is_still(file, walked):
         raise WorkspaceError(changed(path))

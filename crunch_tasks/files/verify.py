@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from crunch_tasks.errors import TransferError
+from crunch_tasks.files.parallel import Check
 from crunch_tasks.files.storage import Source, Storage
 from crunch_tasks.files.sums import PartSum, likely_part, sum_of_parts
 
@@ -46,7 +48,7 @@ def verify(storage: Storage, source: Source, arrived: Arrived) -> None:
         )
     if source.md5 is not None:
         # A sum from a listing may be none, as the storage says when it is asked: S3 with some encryptions.
-        is_proof = arrived.md5 == source.md5 or source.md5 not in (source.tag or "") or storage.tells_md5(source.key)
+        is_proof = arrived.md5 == source.md5 or source.is_md5_published or storage.tells_md5(source.key)
         what, found, wanted = "its MD5", arrived.md5, source.md5
     else:
         is_proof, found = _by_parts(storage, source, arrived)
@@ -75,3 +77,12 @@ def _by_parts(storage: Storage, source: Source, arrived: Arrived) -> tuple[bool,
         found = arrived.parts_of(part)
     # Other counts tell that its parts were of unequal size.
     return found.partition("-")[2] == wanted.partition("-")[2], found
+
+
+def md5_by_reading(storage: Storage, source: Source, check: Check = lambda: None) -> str:
+    """The MD5 of an object's bytes, in lower-case hex; `check` is called between blocks and may raise."""
+    digest = hashlib.md5(usedforsecurity=False)
+    for block in storage.iter_bytes(source):
+        check()
+        digest.update(block)
+    return digest.hexdigest()
