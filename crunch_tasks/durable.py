@@ -6,6 +6,7 @@ import os
 import uuid
 from pathlib import Path
 
+from crunch_tasks.crash import Point, reached
 from crunch_tasks.errors import WorkspaceError
 
 STATE_FOLDER = ".state"
@@ -32,6 +33,7 @@ def write_durably(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        reached(Point.STATE_SYNCED)
         temporary.replace(path)
         sync_folder(path.parent)
     except OSError as error:

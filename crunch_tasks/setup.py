@@ -9,6 +9,7 @@ from prefect.logging import get_run_logger
 
 from crunch_tasks.compute.script import interpreter
 from crunch_tasks.contract import DATASET_JSON, PROJECT_JSON, SETUP_MANIFEST, WORKFLOW_FILE, Stage, WorkflowType
+from crunch_tasks.crash import Point, reached
 from crunch_tasks.errors import ObjectMissing, WorkflowFailed
 from crunch_tasks.files import own_files, publication
 from crunch_tasks.files.checksums import fingerprint
@@ -42,6 +43,7 @@ def setup(run: DatasetRun) -> None:
     if run.options.upload:
         run.storage.check_overwrites(run.prefix)
     run.inputs = _inputs(run)
+    reached(Point.INPUTS_RESOLVED)
     run.remarks = _left_out(run.inputs)
     sha256 = hashlib.sha256(workflow).hexdigest()
     start = Journal(inputs=_digest(run), workflow=f"{run.workflow_type}:{sha256}")
@@ -132,6 +134,7 @@ def _restore_inputs(run: DatasetRun, *, keep_outputs: bool) -> Walk:
         run.workspace.remove_leftovers(run.inputs.files.keys())
     moved = download(run.storage, run.inputs.files, run.workspace, check=run.lease.check, progress=run.transferred)
     run.downloaded += moved.moved
+    reached(Point.INPUTS_PLACED)
     if run.workflow_type is WorkflowType.SNAKEMAKE and run.claim.dataset.get("manifest_sha256"):
         fence = int(run.claim.dataset["manifest_fence"])
         own_files.fetch_snakemake(run.storage, run.prefix, fence, run.workspace, check=run.lease.check)

@@ -13,6 +13,7 @@ from crunch_tasks.compute.environment import workflow_environment
 from crunch_tasks.compute.script import run_script
 from crunch_tasks.compute.snakemake import run_snakemake
 from crunch_tasks.contract import WORKFLOW_FILE, WORKFLOW_LOG, Stage, WorkflowType
+from crunch_tasks.crash import Point, reached
 from crunch_tasks.errors import Cancelled, CrunchError, LeaseLost
 from crunch_tasks.files import own_files, tree
 from crunch_tasks.files.checksums import fingerprint
@@ -37,6 +38,7 @@ def workflow(run: DatasetRun) -> None:
         _save_log(run)
         raise
     _keep_log(run)
+    reached(Point.WORKFLOW_ENDED)
     if run.may_resume:
         run.keep_journal(replace(journal, workflow_done=True, workspace=fingerprint(run.workspace.walk())))
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from crunch_tasks.contract import Stage, State
+from crunch_tasks.crash import Point, reached
 from crunch_tasks.errors import Cancelled, LeaseLost, StorageError, Unauthorized
 from crunch_tasks.files import publication
 from crunch_tasks.hooks import note_of
@@ -83,9 +84,11 @@ def _committed(run: DatasetRun) -> tuple[Result, str]:
     if answer is None or not ours or answer.place is not Place.SENT or not answer.effective:
         reason = answer.reason if answer is not None else ""
         return Result.LEASE_LOST, f"The server did not take the results: {reason or 'the lease was lost'}."
+    reached(Point.COMMITTED)
     run.forget_journal()
     try:
         publication.promote(run.storage, run.prefix, run.claim.fence, run.manifest_sha256)
+        reached(Point.PROMOTED)
     except StorageError as problem:
         # The results are committed. Whoever reads the dataset next moves the rest to its place first.
         run.remarks.append(f"Some modified files are not at their own names yet: {problem}")

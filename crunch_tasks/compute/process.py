@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from crunch_tasks.compute import supervisor
+from crunch_tasks.crash import Point, reached
 from crunch_tasks.errors import WorkflowFailed, WorkspaceError
 
 POLL_S = 0.2
@@ -65,6 +66,7 @@ def run(
     try:
         log_start = os.fstat(log_fd).st_size
         with _Supervised(argv, cwd, env, log_fd, grace_s) as child:
+            reached(Point.WORKFLOW_STARTED)
             timed_out = child.wait(timeout_s, check, poll)
             report = child.end()
         if poll is not None:

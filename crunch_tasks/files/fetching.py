@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
 
+from crunch_tasks.crash import Point, reached
 from crunch_tasks.errors import CrunchError, TransferError, WorkspaceError
 from crunch_tasks.files import tree
 from crunch_tasks.files.parallel import Check
@@ -54,12 +55,14 @@ class Fetcher:
                 partial.unlink(missing_ok=True)
                 raise
             check()
+            reached(Point.FILE_WRITTEN)
             with self._local_errors(path, source.size):
                 tree.place(self._folders, partial, path)
             self._meter.add(0, files=1)
         else:
             md5 = retrying(lambda: self._write(source, path, check), check)
             self._meter.add(source.size, files=1)
+        reached(Point.FILE_PLACED)
         self._workspace.known.put(ObjectInfo(source.key, source.size, source.mtime_ns, None, source.tag), md5)
         self.sums[path] = md5
 
@@ -75,6 +78,7 @@ class Fetcher:
             try:
                 _write_all(descriptor, data)
                 _set_mtime(descriptor, source)
+                reached(Point.FILE_WRITTEN)
                 tree.place(self._folders, name, path, dir_fd=at)
             except BaseException:
                 os.unlink(name, dir_fd=at)
@@ -107,6 +111,7 @@ class Fetcher:
         for block in self._storage.iter_bytes(source, file.tell()):
             check()
             _write_all(file.fileno(), block)
+            reached(Point.BLOCK_WRITTEN)
             self._meter.add(len(block))
             yield block
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from crunch_tasks.contract import published_manifest
+from crunch_tasks.crash import Point, reached
 from crunch_tasks.errors import ObjectMissing, StorageError, TransferError
 from crunch_tasks.files import own_files
 from crunch_tasks.files.manifest import AttemptPlan, Diff, Entry, Manifest, PublishedManifest
@@ -120,8 +121,7 @@ def publish(
     sends = what_to_send(change, hashed, listing, fence)
     change = replace(change, added=tuple(sorted({*change.added, *unhashed})))
     elsewhere = {path: source for path, source in inputs.files.items() if path not in setup and path not in hashed}
-    there = {path: entry for path, source in elsewhere.items() if (entry := entry_of(source))}
-    unread = {path: source.size for path, source in elsewhere.items() if path not in there}
+    there, unread = _as_they_are(elsewhere)
     refuse_bad_names([*walk.files, *elsewhere], folds=False)
     relied_on = {path: inputs.files[path] for path in (*change.unchanged, *elsewhere)}
     _refuse_changed(storage, listing, base, relied_on, {**hashed, **there}, check)
@@ -135,13 +135,13 @@ def publish(
     plan = _plan(fence, dataset_id, stored, change, plans.get(fence))
     if (change.added or change.modified) and plan != plans.get(fence):
         write(plan_path(fence), plan.to_bytes())
+        reached(Point.PLAN_SENT)
 
     def copy(target: str, check: Check) -> None:
         check()
         may_write(storage.timeout_s)
-        source = listing[sends.copy[target]]
-        storage.copy(source.key, base + target)
-        _verify_copy(storage, base + target, source)
+        storage.copy(base + sends.copy[target], base + target)
+        _verify_copy(storage, base + target, listing[sends.copy[target]])
 
     in_parallel(copy, sends.copy, storage.parallel, check)
     targets = {path: base + target for path, target in {**sends.send, **{path: path for path in unhashed}}.items()}
@@ -155,6 +155,7 @@ def publish(
         there = listing.get(path)
         if there is None or there.md5 != md5:
             workspace.known.put(write(path, own[path]), md5)
+            reached(Point.OWN_FILE_SENT)
 
     in_parallel(write_if_other, own, storage.parallel, check)
     own_files.send_folders(storage, base, workspace, fence, listing, may_write=may_write, check=check)
@@ -166,8 +167,15 @@ def publish(
     manifest = PublishedManifest(fence, dataset_id, whole, change.modified, tuple(sorted(gone)), unread).to_bytes()
     write(published_manifest(fence), manifest)
     storage.flush()
+    reached(Point.MANIFEST_SENT)
     sha256 = hashlib.sha256(manifest).hexdigest()
     return Published(sha256, final, report.moved, report.bytes, len(sends.present) + len(sends.copy))
+
+
+def _as_they_are(sources: Mapping[str, Source]) -> tuple[dict[str, Entry], dict[str, int]]:
+    """Inputs that were never here: those of known MD5 as a manifest has them, and the sizes of the others."""
+    known = {path: entry for path, source in sources.items() if (entry := entry_of(source))}
+    return known, {path: source.size for path, source in sources.items() if path not in known}
 
 
 def _plan(fence: int, dataset_id: int, stored: Manifest, change: Diff, earlier: AttemptPlan | None) -> AttemptPlan:
@@ -234,12 +242,17 @@ def promote(storage: Storage, prefix: str, fence: int, manifest_sha256: str, *, 
         with contextlib.suppress(ObjectMissing):
             storage.copy(staged[path].key, base + path)
         _verify_copy(storage, base + path, replace(staged[path], md5=manifest.files[path].md5))
+        reached(Point.FILE_PROMOTED)
+
+    def remove(path: str, _check: Check) -> None:
+        storage.delete(base + path)
+        reached(Point.ATTEMPT_REMOVED)
 
     in_parallel(move, staged, storage.parallel, check)
     storage.flush()
     done = [path for path in attempts if is_settled(path, fence)]
     done += own_files.snakemake_before(storage, base, fence)
-    in_parallel(lambda path, _: storage.delete(base + path), done, storage.parallel, check)
+    in_parallel(remove, done, storage.parallel, check)
     return len(staged)
 
 

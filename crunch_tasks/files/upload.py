@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from io import FileIO
 
+from crunch_tasks.crash import Point, reached
 from crunch_tasks.errors import WorkspaceError
 from crunch_tasks.files import tree
 from crunch_tasks.files.checksums import FileContent, changed
@@ -61,6 +62,7 @@ def upload(
         def count(size: int) -> None:
             nonlocal done
             check()
+            reached(Point.BLOCK_READ)
             done += size
             meter.add(size)
 
@@ -83,6 +85,7 @@ def upload(
         walked, entry = walk.files[path], entries.get(path)
         once = send_large if walked.size > LARGE else send_small
         info, md5 = retrying(lambda: once(path, walked, entry.md5 if entry else None, check), check)
+        reached(Point.FILE_SENT)
         workspace.known.put(info, md5)
         if entry is None:
             workspace.hashes.learn(path, walked, md5)

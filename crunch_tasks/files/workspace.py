@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from crunch_tasks.contract import CRUNCH_FOLDER
+from crunch_tasks.crash import Point, reached
 from crunch_tasks.durable import STATE_FOLDER, make_folder, write_durably
 from crunch_tasks.errors import WorkspaceError
 from crunch_tasks.files import tree
@@ -143,6 +144,7 @@ class Workspace:
             bound = bound_to(self.state)
         except FileNotFoundError:
             write_durably(self.state / _BINDING, json.dumps(wanted, indent=2).encode())
+            reached(Point.WORKSPACE_BOUND)
             return
         if bound != wanted:
             differs = ", ".join(
@@ -179,6 +181,7 @@ class Workspace:
         write_durably(self.state / _TRUSTED / path, data)
         try:
             tree.write_file(self.root, path, data)
+            reached(Point.OWN_FILE_WRITTEN)
         except OSError as error:
             raise WorkspaceError(f"{path} in {self.root} cannot be written: {error.strerror}") from error
 

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from crunch_tasks.contract import ClaimRequest
+from crunch_tasks.crash import Point, reached
 from crunch_tasks.durable import STATE_FOLDER, make_folder, sync_folder
 from crunch_tasks.errors import Refused, WorkspaceError
 from crunch_tasks.link.client import CrunchClient
@@ -48,6 +49,7 @@ class HeldRequest:
         sent_at = boot_clock()
         try:
             claim = client.claim(self.request)
+            reached(Point.CLAIM_ANSWERED)
         except Refused:
             self.forget()
             raise
@@ -58,6 +60,7 @@ class HeldRequest:
 
     def forget(self) -> None:
         """The claim has ended: remove its request."""
+        reached(Point.CLAIM_OVER)
         self.path.unlink(missing_ok=True)
         self.leave()
 
@@ -98,6 +101,7 @@ class Claims:
             os.fsync(fd)
             temporary.replace(path)
             sync_folder(self.folder)
+            reached(Point.CLAIM_WRITTEN)
         except OSError as error:
             raise WorkspaceError(f"{path} cannot be written: {error.strerror}. Choose another --directory.") from error
         return HeldRequest(path, fd, request)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from crunch_tasks.contract import Claim, Stage, State, StatusEvent, cap_note
+from crunch_tasks.crash import Point, reached
 from crunch_tasks.durable import STATE_FOLDER, write_durably
 from crunch_tasks.errors import WorkspaceError
 
@@ -102,6 +103,7 @@ class Outbox:
                 return False
             self._write(Recorded(event, Place.OUTBOX, self.folder))
         self.news.set()
+        reached(Point.EVENT_RECORDED)
         return True
 
     def find(self, fence: int, stage: Stage, state: State) -> Recorded | None:
@@ -131,6 +133,7 @@ class Outbox:
     def _move(self, recorded: Recorded) -> Recorded:
         # Written first, removed then: after a crash between the two it is sent once more, which is harmless.
         self._write(recorded)
+        reached(Point.EVENT_COPIED)
         (self.folder / Place.OUTBOX / _name(recorded.event)).unlink(missing_ok=True)
         return recorded
 

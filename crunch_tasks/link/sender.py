@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from crunch_tasks.crash import Point, reached
 from crunch_tasks.errors import Refused, Unauthorized
 from crunch_tasks.link import backoff
 from crunch_tasks.link.client import CrunchClient
@@ -34,6 +35,7 @@ def deliver(client: CrunchClient, outbox: Outbox, recorded: Recorded, patience_s
     """
     try:
         answer = client.post_status(recorded.event, patience_s=patience_s)
+        reached(Point.EVENT_ANSWERED)
     except Refused as error:
         if error.code == OTHER_SITE:
             return replace(recorded, reason=str(error))
