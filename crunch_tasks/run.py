@@ -26,6 +26,9 @@ from crunch_tasks.settings import RunOptions
 Tell = Callable[[str], None]
 """Told what a run is at, in a few words, for whoever watches."""
 
+LastWords = Callable[[BaseException], None]
+"""Told of a stop from outside (Ctrl-C, SIGTERM) when a stage was ended by it; raises nothing."""
+
 Watch = Callable[[Stage, Progress], None]
 """Told how far a stage's transfer is, now and then, from any thread."""
 
@@ -73,6 +76,7 @@ class DatasetRun:
         self.page_url = page_url
         self.tell = tell
         self.watch = watch
+        self.last_words: LastWords = lambda _: None
         self.flow_run_id = ""
         self.flow_run_url = ""
         self.stage = Stage.SETUP
@@ -181,6 +185,8 @@ class Journal:
     workflow_done: bool = False
     workspace: str = ""
     """The fingerprint of the workspace when the workflow was done."""
+    fence: int = 0
+    """Of the last run here that got through Setup."""
 
     NAME = "journal.json"
 
@@ -197,5 +203,10 @@ class Journal:
     def forget(cls, state: Path) -> None:
         (state / cls.NAME).unlink(missing_ok=True)
 
+    @property
+    def start(self) -> str:
+        """What the run started from: the same on every machine."""
+        return f"{self.inputs} {self.workflow}"
+
     def same_start(self, other: Journal) -> bool:
-        return (self.inputs, self.workflow) == (other.inputs, other.workflow)
+        return self.start == other.start

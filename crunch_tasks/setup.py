@@ -10,11 +10,11 @@ from prefect.logging import get_run_logger
 from crunch_tasks.compute.script import interpreter
 from crunch_tasks.contract import DATASET_JSON, PROJECT_JSON, SETUP_MANIFEST, WORKFLOW_FILE, Stage, WorkflowType
 from crunch_tasks.crash import Point, reached
-from crunch_tasks.errors import ObjectMissing, WorkflowFailed
-from crunch_tasks.files import own_files, publication
+from crunch_tasks.errors import ObjectMissing, StorageError, WorkflowFailed
+from crunch_tasks.files import own_files, publication, saved_work
 from crunch_tasks.files.checksums import fingerprint
 from crunch_tasks.files.download import download
-from crunch_tasks.files.manifest import Manifest
+from crunch_tasks.files.manifest import Manifest, SavedWork
 from crunch_tasks.files.plan import Inputs
 from crunch_tasks.files.tree import Walk
 from crunch_tasks.link.web import fetch_workflow
@@ -32,11 +32,16 @@ def setup(run: DatasetRun) -> None:
 
     | the earlier run here                        | script               | Snakemake                             |
     |---------------------------------------------|----------------------|---------------------------------------|
-    | none, or from other inputs or workflow      | inputs alone         | inputs alone                          |
-    | same start, died in the workflow            | inputs alone         | inputs restored, finished rules kept  |
+    | none, or from other inputs or workflow      | inputs alone         | inputs, and what was saved            |
+    | same start, died in the workflow:           |                      |                                       |
+    | - all inputs as they were                   | inputs alone         | finished rules kept                   |
+    | - an input changed or gone                  | inputs alone         | inputs, and what was saved            |
     | same start, workflow done, died in Upload:  |                      |                                       |
     | - no file of the workspace touched since    | kept for Upload      | kept for Upload                       |
-    | - otherwise                                 | inputs alone         | inputs restored, finished rules kept  |
+    | - otherwise                                 | as above             | as above                              |
+
+    What was saved: the finished rules' files of an attempt from the same start that was told to stop on another
+    machine. Where there is both, the later attempt's is taken.
     """
     run.lease.check()
     workflow = _workflow(run)
@@ -46,19 +51,21 @@ def setup(run: DatasetRun) -> None:
     reached(Point.INPUTS_RESOLVED)
     run.remarks = _left_out(run.inputs)
     sha256 = hashlib.sha256(workflow).hexdigest()
-    start = Journal(inputs=_digest(run), workflow=f"{run.workflow_type}:{sha256}")
+    start = Journal(inputs=_digest(run), workflow=f"{run.workflow_type}:{sha256}", fence=run.claim.fence)
     earlier = run.journal()
     if _only_upload_is_missing(run, earlier, start):
         get_run_logger().info("The workflow ended here before: only Upload is missing")
         return
-    same_start = earlier.same_start(start)
-    if same_start:
+    is_here = earlier.same_start(start) and _inputs_are_untouched(run)
+    saved = _saved_elsewhere(run, start, earlier.fence if is_here else 0)
+    if is_here and saved is None:
         run.keep_journal(start)
     else:
         # Killed from here on, what is still here must not be taken for finished work of this start.
         run.forget_journal()
     if run.options.download:
-        walk = _restore_inputs(run, keep_outputs=run.workflow_type is WorkflowType.SNAKEMAKE and same_start)
+        is_kept = run.workflow_type is WorkflowType.SNAKEMAKE and is_here and saved is None
+        walk = _restore_inputs(run, saved, keep_outputs=is_kept)
     else:
         walk = run.workspace.walk()
     found = manifest_of(run, walk)
@@ -83,6 +90,18 @@ def _only_upload_is_missing(run: DatasetRun, earlier: Journal, start: Journal) -
         return False
     run.setup_manifest = kept
     return True
+
+
+def _inputs_are_untouched(run: DatasetRun) -> bool:
+    kept = run.kept_setup_manifest()
+    return kept is not None and saved_work.are_untouched(kept, run.workspace.walk())
+
+
+def _saved_elsewhere(run: DatasetRun, start: Journal, fence_here: int) -> SavedWork | None:
+    """What an attempt after `fence_here` from the same start saved when it was stopped."""
+    if run.workflow_type is not WorkflowType.SNAKEMAKE or not run.may_resume or not run.options.download:
+        return None
+    return saved_work.find(run.storage, run.prefix, start.start, after=max(run.committed_fence, fence_here))
 
 
 def _left_out(inputs: Inputs) -> list[str]:
@@ -128,13 +147,15 @@ def _inputs(run: DatasetRun) -> Inputs:
     return inputs
 
 
-def _restore_inputs(run: DatasetRun, *, keep_outputs: bool) -> Walk:
+def _restore_inputs(run: DatasetRun, saved: SavedWork | None, *, keep_outputs: bool) -> Walk:
     """Returns what the workspace has then."""
     if not keep_outputs:
         run.workspace.remove_leftovers(run.inputs.files.keys())
     moved = download(run.storage, run.inputs.files, run.workspace, check=run.lease.check, progress=run.transferred)
     run.downloaded += moved.moved
     reached(Point.INPUTS_PLACED)
+    if saved is not None and (walk := _fetch_saved(run, saved)) is not None:
+        return walk
     if run.workflow_type is WorkflowType.SNAKEMAKE and run.claim.dataset.get("manifest_sha256"):
         fence = int(run.claim.dataset["manifest_fence"])
         own_files.fetch_snakemake(run.storage, run.prefix, fence, run.workspace, check=run.lease.check)
@@ -145,6 +166,22 @@ def _restore_inputs(run: DatasetRun, *, keep_outputs: bool) -> Walk:
         run.workspace.root,
         moved.skipped,
     )
+    return moved.walk
+
+
+def _fetch_saved(run: DatasetRun, saved: SavedWork) -> Walk | None:
+    """Bring here what a stopped attempt had finished; None, and nothing of it here, when it is not all there."""
+    sources = saved_work.sources(saved, run.prefix)
+    try:
+        moved = download(run.storage, sources, run.workspace, check=run.lease.check, progress=run.transferred)
+        reached(Point.SAVED_WORK_FETCHED)
+        own_files.fetch_snakemake(run.storage, run.prefix, saved.fence, run.workspace, check=run.lease.check)
+    except StorageError as error:
+        get_run_logger().warning("What the attempt %d saved is of no use: %s", saved.fence, error)
+        run.workspace.remove_leftovers(run.inputs.files.keys())
+        return None
+    run.downloaded += moved.moved
+    get_run_logger().info("%d files that an earlier attempt had finished are here", len(sources))
     return moved.walk
 
 

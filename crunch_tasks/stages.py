@@ -12,6 +12,7 @@ from prefect.tasks import exponential_backoff
 from crunch_tasks import hooks
 from crunch_tasks.contract import Stage
 from crunch_tasks.run import DatasetRun
+from crunch_tasks.stopping import stoppable
 
 RETRIES = 3
 BACKOFF_S = 2.0
@@ -29,9 +30,14 @@ def stage(which: Stage, *, retries: int = 0) -> Callable[[Callable[[DatasetRun],
             """Tells a stage's own error from Prefect's troubles around it."""
             run.stage, run.error = which, None
             try:
-                function(run)
+                with stoppable():
+                    function(run)
             except Exception as error:
                 run.error = error
+                raise
+            except BaseException as stop:
+                # Said now: Prefect, which hears of it next, may wait for its own server.
+                run.last_words(stop)
                 raise
 
         made: StageTask = task(

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import time
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from prefect.logging import get_run_logger
+from prefect.logging import get_logger, get_run_logger
 
 from crunch_tasks.compute.environment import workflow_environment
 from crunch_tasks.compute.script import run_script
-from crunch_tasks.compute.snakemake import run_snakemake
+from crunch_tasks.compute.snakemake import finished_outputs, run_snakemake
 from crunch_tasks.contract import WORKFLOW_FILE, WORKFLOW_LOG, Stage, WorkflowType
 from crunch_tasks.crash import Point, reached
 from crunch_tasks.errors import Cancelled, CrunchError, LeaseLost
-from crunch_tasks.files import own_files, tree
+from crunch_tasks.files import own_files, saved_work, tree
 from crunch_tasks.files.checksums import fingerprint
 from crunch_tasks.run import DatasetRun
 from crunch_tasks.stages import stage
@@ -51,19 +53,58 @@ def _keep_log(run: DatasetRun) -> None:
 
 def _save_log(run: DatasetRun) -> None:
     """Keep a failed run's log in the storage, if that works at once: what matters is why it failed."""
-
-    def may_write(timeout_s: float) -> None:
-        # A cancelled run keeps its lease until its Fail is delivered.
-        with contextlib.suppress(Cancelled):
-            run.lease.check()
-        if run.lease.remaining_s() < timeout_s:
-            raise LeaseLost
-
     try:
         _keep_log(run)
-        own_files.save_logs(run.storage, run.prefix, run.workspace, run.claim.fence, may_write=may_write)
+        own_files.save_logs(
+            run.storage, run.prefix, run.workspace, run.claim.fence, may_write=functools.partial(_may_write_now, run)
+        )
     except (CrunchError, OSError) as error:
         get_run_logger().warning("The workflow's log is not in the storage: %s", error)
+
+
+def _may_write_now(run: DatasetRun, timeout_s: float) -> None:
+    """Raises LeaseLost unless a write may begin at once; who waits for a renewal has the time, and these have not."""
+    # A cancelled run keeps its lease until its Fail is delivered.
+    with contextlib.suppress(Cancelled):
+        run.lease.check()
+    if run.lease.remaining_s() < timeout_s:
+        raise LeaseLost
+
+
+def save_finished(run: DatasetRun, until: float) -> int:
+    """Save what a stopped Snakemake workflow had finished, so that an attempt anywhere goes on from there.
+
+    Takes until `until` (time.monotonic) at most, and returns how many files are saved: 0 where there is nothing to be
+    saved, or the storage does not take it. Of a script nobody knows what it had finished.
+    """
+    is_resumable = run.workflow_type is WorkflowType.SNAKEMAKE and run.may_resume and run.options.download
+    if not is_resumable or run.stage is Stage.SETUP:
+        return 0
+    names = finished_outputs(run.workspace.root)
+
+    def is_finished(path: str) -> bool:
+        return path in names or any(str(above) in names for above in PurePosixPath(path).parents)
+
+    def check() -> None:
+        if time.monotonic() > until:
+            raise saved_work.TimeIsUpError
+
+    try:
+        saved = saved_work.save(
+            run.storage,
+            run.prefix,
+            run.workspace,
+            fence=run.claim.fence,
+            start=run.journal().start,
+            inputs=run.setup_manifest,
+            is_finished=is_finished,
+            may_write=functools.partial(_may_write_now, run),
+            check=check,
+        )
+    except (CrunchError, OSError) as error:
+        get_logger("crunch").warning("What the workflow had finished is not saved: %s", error)
+        return 0
+    return len(saved.files) if saved else 0
 
 
 def _run_it(run: DatasetRun) -> None:

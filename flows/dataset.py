@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -23,9 +21,10 @@ from crunch_tasks.files.workspace import Workspace
 from crunch_tasks.link.lease import Lease
 from crunch_tasks.link.outbox import Outbox, event_of
 from crunch_tasks.link.sender import Sender
-from crunch_tasks.run import DatasetRun, Result
+from crunch_tasks.run import DatasetRun, LastWords, Result
 from crunch_tasks.settings import RunOptions
 from crunch_tasks.setup import setup
+from crunch_tasks.stopping import deaf
 from crunch_tasks.upload import upload
 from crunch_tasks.workflow import workflow
 from flows.artifact import TransferWatch, publish_summary
@@ -126,6 +125,7 @@ def _refused(session: Session, lease: Lease, problem: str, started: float) -> Ou
 
 def _run_flow(session: Session, run: DatasetRun, sender: Sender) -> tuple[Result, str]:
     flow_runs = current_flow_runs()
+    run.last_words = _last_words(session, run, sender, lambda: [*flow_runs, *_own_flow_run(run)])
     token = _current.set(run)
     try:
         # Our lease says whether a run lives; Prefect's heartbeat thread would cost each run most of a second.
@@ -139,26 +139,31 @@ def _run_flow(session: Session, run: DatasetRun, sender: Sender) -> tuple[Result
     except Exception:
         raise
     except BaseException as stop:
-        with _deaf():
-            said = stopped(run, sender, [*flow_runs, *_own_flow_run(run)], stop)
-        session.report.say(said)
+        run.last_words(stop)
         raise
     finally:
         _current.reset(token)
 
 
-@contextmanager
-def _deaf() -> Iterator[None]:
-    """For the seconds that a last word takes, another Ctrl-C changes nothing."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _last_words(
+    session: Session, run: DatasetRun, sender: Sender, flow_runs: Callable[[], Sequence[UUID]]
+) -> LastWords:
+    """What a run that is stopped from outside still does, once: its stage hears of the stop first, we at the end."""
+    are_said = False
+
+    def last_words(stop: BaseException) -> None:
+        nonlocal are_said
+        if are_said:
+            return
+        are_said = True
+        with deaf():
+            try:
+                said = stopped(run, sender, flow_runs(), stop)
+            except Exception as error:  # noqa: BLE001 - the stop is what counts
+                said = f"{run.claim.slug} could not be given back: {error}"
+            session.report.say(said)
+
+    return last_words
 
 
 def _in_prefect(session: Session, run: DatasetRun) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -10,13 +11,13 @@ from crunch_tasks.crash import Point, reached
 from crunch_tasks.errors import Cancelled, LeaseLost, StorageError, Unauthorized
 from crunch_tasks.files import publication
 from crunch_tasks.hooks import note_of
+from crunch_tasks.link.lease import RELEASE_PATIENCE_S
 from crunch_tasks.link.outbox import Place
 from crunch_tasks.link.sender import Sender
 from crunch_tasks.run import DatasetRun, Result
+from crunch_tasks.stopping import LAST_WORD_S, seconds_left
+from crunch_tasks.workflow import save_finished
 from flows.watch import CANCELLED, is_cancelled
-
-LAST_WORD_S = 8.0
-"""How long a run that is being stopped tries to tell the server, in seconds; batch systems leave about 30."""
 
 WAITING = "Its last updates are kept; the next command with this --directory sends them."
 
@@ -47,17 +48,23 @@ def stopped(run: DatasetRun, sender: Sender, flow_runs: Sequence[UUID], stop: Ba
     """Stopped from outside: a person's cancel in Prefect fails the stage, all else gives the dataset back.
 
     Returns what became of it, in a sentence. A run that had come to its end already keeps it, also if the server
-    cannot be told now.
+    cannot be told now. What Snakemake had finished is saved first, as long as there is time.
     """
-    if not _has_ended(run) and is_cancelled(flow_runs):
-        run.record(run.stage, State.FAIL, CANCELLED)
-    undelivered = sender.flush(LAST_WORD_S)
+    saved = 0
+    if not _has_ended(run):
+        if is_cancelled(flow_runs):
+            run.record(run.stage, State.FAIL, CANCELLED)
+        else:
+            saved = save_finished(run, time.monotonic() + seconds_left() - LAST_WORD_S)
+    undelivered = sender.flush(LAST_WORD_S - RELEASE_PATIENCE_S)
     slug = run.claim.slug
     if _has_ended(run):
         run.lease.stop(ended=not undelivered)
         return f"{slug} had come to its end." + (f" {WAITING}" if undelivered else "")
     if run.lease.release(f"stopped by {type(stop).__name__}"):
-        return f"{slug} was given back."
+        reached(Point.RELEASED)
+        kept = f" {saved} finished files are saved: the next attempt goes on from them, on any machine."
+        return f"{slug} was given back.{kept if saved else ''}"
     return f"{slug} could not be given back, as the server does not answer: the next command in this directory does."
 
 

@@ -25,6 +25,7 @@ from crunch_tasks.link.lease import Lease
 from crunch_tasks.link.outbox import Recorded
 from crunch_tasks.link.sender import deliver_all
 from crunch_tasks.settings import ClientSettings, client_settings
+from crunch_tasks.stopping import stoppable
 from crunch_tasks.storage_settings import secrets_of
 from flows.report import Report
 
@@ -118,7 +119,8 @@ def open_session(settings: ClientSettings) -> Iterator[Session]:
             raise SettingsError(f"{settings.storage_settings}: {error}") from error
         _check_prefect(report)
         session.finish_leftovers()
-        yield session
+        with stoppable():
+            yield session
 
 
 def _check_prefect(report: Report) -> None:

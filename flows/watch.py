@@ -32,8 +32,16 @@ def current_flow_runs() -> list[UUID]:
 
 def is_cancelled(flow_runs: Sequence[UUID]) -> bool:
     """Whether Prefect has one of these flow runs down as Cancelling or Cancelled; False when it cannot be asked."""
-    if not flow_runs:
-        return False
+    answers: list[bool] = []
+    if flow_runs:
+        # In a thread: in a flow's own, Prefect would take its client with its own long waits.
+        asking = threading.Thread(target=lambda: answers.append(_ask(flow_runs)), name="ask Prefect", daemon=True)
+        asking.start()
+        asking.join(QUESTION_S)
+    return answers == [True]
+
+
+def _ask(flow_runs: Sequence[UUID]) -> bool:
     # A run that is being stopped has seconds, so one short question must do.
     quick = temporary_settings({PREFECT_API_REQUEST_TIMEOUT: QUESTION_S, PREFECT_CLIENT_MAX_RETRIES: 0})
     try:

@@ -20,7 +20,7 @@ from crunch_tasks.crash import Point, reached
 from crunch_tasks.errors import WorkflowFailed, WorkspaceError
 
 POLL_S = 0.2
-GRACE_S = 10.0
+GRACE_S = 8.0
 """From SIGTERM to SIGKILL, in seconds."""
 REPORT_S = 10.0
 """What the supervisor may take, in seconds, to tell of the end; one that was stopped is killed then."""

@@ -5,9 +5,11 @@ Not through Snakemake's Python API, which changes the process's working director
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
+import posixpath
 import stat
 import sys
 from collections.abc import Callable, Mapping
@@ -53,6 +55,27 @@ def is_locked(directory: Path) -> bool:
     """Whether Snakemake's lock on `directory` is set, as a killed run leaves it."""
     locks = directory / ".snakemake" / "locks"
     return locks.is_dir() and any(locks.iterdir())
+
+
+def finished_outputs(directory: Path) -> frozenset[str]:
+    """The outputs of finished rules, files and folders, that Snakemake has down for `directory`.
+
+    It keeps a record of each in `.snakemake/metadata`, and a mark in `.snakemake/incomplete` while it is being made;
+    the record's name is the output's, as URL-safe base64, broken into folders `@...` where it is long.
+    """
+    done, under_way = (_recorded(directory / ".snakemake" / name) for name in ("metadata", "incomplete"))
+    return frozenset(done - under_way)
+
+
+def _recorded(records: Path) -> set[str]:
+    names = set()
+    for folder, _, files in os.walk(records):
+        above = [part.removeprefix("@") for part in Path(folder).relative_to(records).parts]
+        for name in files:
+            # Something else than a record may lie there.
+            with contextlib.suppress(ValueError):
+                names.add(posixpath.normpath(base64.urlsafe_b64decode("".join([*above, name])).decode()))
+    return names
 
 
 class Events:

@@ -1,7 +1,8 @@
 """Manifests: what files a dataset has, what changed between two moments, and the documents that say so in storage.
 
-Pure. A manifest maps a relative path to the MD5, size and modification time of the file there. Three documents carry
-it: the seed's `{path: md5}` files, an attempt's plan, and the published manifest whose SHA-256 is the commit.
+Pure. A manifest maps a relative path to the MD5, size and modification time of the file there. Four documents carry
+it: the seed's `{path: md5}` files, an attempt's plan, the list of what a stopped attempt saved, and the published
+manifest whose SHA-256 is the commit.
 """
 
 from __future__ import annotations
@@ -191,6 +192,44 @@ class AttemptPlan:
             setup=Manifest.from_wire(body.get("setup")),
             new=_paths(body, "new"),
             modified=_paths(body, "modified"),
+        )
+
+
+@dataclass(frozen=True)
+class SavedWork:
+    """`attempts/FENCE/saved.json`: the files that an attempt's workflow had finished when it was stopped.
+
+    `start` tells the inputs and the workflow that they were made from, `places` the fence of the attempt that has each
+    of them: what one attempt saved stands for those after it too.
+    """
+
+    fence: int
+    start: str
+    files: Manifest
+    places: Mapping[str, int]
+
+    def to_bytes(self) -> bytes:
+        return _dump(
+            {
+                "format": FORMAT,
+                "fence": self.fence,
+                "start": self.start,
+                "files": self.files.to_wire(),
+                "places": dict(self.places),
+            }
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> SavedWork:
+        """Raises StorageError when `data` is no such list of this format."""
+        body = _document(data, "list of saved files")
+        files = Manifest.from_wire(body.get("files"))
+        places = _typed(body.get("places"), dict, "places")
+        return cls(
+            fence=_typed(body.get("fence"), int, "fence"),
+            start=_typed(body.get("start"), str, "start"),
+            files=files,
+            places={path: _typed(places.get(path), int, path) for path in files},
         )
 
 

@@ -1,7 +1,7 @@
 """Crunch's own files of a dataset: what `.crunch/` has in the storage beside the manifests that commit.
 
 Of `.snakemake/` only `metadata` and `log` travel, kept under `.crunch/snakemake/FENCE/`: what Snakemake noted of an
-attempt that was not committed says nothing of the files that the next one starts from.
+attempt that was neither committed nor saved says nothing of the files that the next one starts from.
 """
 
 from __future__ import annotations
@@ -74,6 +74,14 @@ def send_folders(
         _send_folder(storage, base, workspace, folder, target, listing, may_write, check)
 
 
+def send_records(
+    storage: Storage, base: str, workspace: Workspace, fence: int, *, may_write: MayWrite, check: Check
+) -> None:
+    """Send what Snakemake noted of finished rules, for an attempt that goes on from what this one saved."""
+    folder = f"{SNAKEMAKE_FOLDER}/metadata"
+    _send_folder(storage, base, workspace, folder, _folders(fence)[folder], {}, may_write, check)
+
+
 def save_logs(
     storage: Storage,
     prefix: str,
@@ -91,9 +99,9 @@ def save_logs(
 def fetch_snakemake(
     storage: Storage, prefix: str, fence: int, workspace: Workspace, *, check: Check = lambda: None
 ) -> None:
-    """Bring here what Snakemake noted of finished rules in the run that was committed with this fence.
+    """Bring here what Snakemake noted of finished rules in the run with this fence, which was committed or saved.
 
-    It replaces what is noted here of the same files: they were brought back to what was committed.
+    It replaces what is noted here of the same files: they were brought back to what was committed or saved.
     """
     base = f"{safe_prefix(prefix)}{SNAKEMAKE_COPY}/{fence}/"
 

@@ -27,6 +27,7 @@ ATTEMPTS = f"{CRUNCH_FOLDER}/attempts"
 """The folder of all attempts below a prefix."""
 
 _STAGED = re.compile(rf"{re.escape(ATTEMPTS)}/(\d+)/files/(.+)", re.DOTALL)
+_SAVED = re.compile(rf"{re.escape(ATTEMPTS)}/(\d+)/saved(?:\.json|/.+)", re.DOTALL)
 _PLAN = re.compile(rf"{re.escape(ATTEMPTS)}/(\d+)/plan\.json")
 
 
@@ -95,8 +96,8 @@ def is_staged(path: str) -> bool:
 
 
 def is_settled(path: str, fence: int) -> bool:
-    """Whether this is a plan or a staged file that nobody needs once the attempt with this fence is promoted."""
-    found = _STAGED.fullmatch(path) or _PLAN.fullmatch(path)
+    """Whether it is a plan, a staged or saved file that nobody needs once the attempt with this fence is promoted."""
+    found = _STAGED.fullmatch(path) or _SAVED.fullmatch(path) or _PLAN.fullmatch(path)
     return found is not None and int(found[1]) <= fence
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import FileIO
 
@@ -17,6 +17,8 @@ from crunch_tasks.files.storage import LARGE, ObjectInfo, Storage
 from crunch_tasks.files.transfer import MayWrite, Meter, Tell, TransferReport, in_lanes, nobody, retrying
 from crunch_tasks.files.tree import FileStat, Walk
 from crunch_tasks.files.workspace import Workspace
+
+Arrived = Callable[[str, Entry], None]
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,10 @@ def upload(
     may_write: MayWrite = lambda _: None,
     check: Check = lambda: None,
     progress: Tell = nobody,
+    arrived: Arrived = lambda *_: None,
 ) -> Uploaded:
     """Send each walked path in `sends` to its key. `entries` say what files must be; others are hashed on the way.
+    `arrived` is told of each file that is in the storage.
 
     Raises WorkspaceError for a file that changed or cannot be read, TransferError or StorageError for an object that
     cannot be stored, and what `may_write` and `check` raise.
@@ -90,6 +94,7 @@ def upload(
         if entry is None:
             workspace.hashes.learn(path, walked, md5)
         sent[path] = entry or Entry(md5, walked.size, walked.mtime_ns)
+        arrived(path, sent[path])
         meter.add(walked.size if once is send_small else 0, files=1)
 
     try:

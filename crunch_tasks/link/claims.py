@@ -6,6 +6,7 @@ DIRECTORY/.state/claims/REQUEST_ID.json    its lock held: a live process works o
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -19,9 +20,9 @@ from typing import Self
 from crunch_tasks.contract import ClaimRequest
 from crunch_tasks.crash import Point, reached
 from crunch_tasks.durable import STATE_FOLDER, make_folder, sync_folder
-from crunch_tasks.errors import Refused, WorkspaceError
+from crunch_tasks.errors import CrunchError, Refused, WorkspaceError
 from crunch_tasks.link.client import CrunchClient
-from crunch_tasks.link.lease import Lease, boot_clock
+from crunch_tasks.link.lease import RELEASE_PATIENCE_S, Lease, boot_clock
 
 
 class HeldRequest:
@@ -53,10 +54,23 @@ class HeldRequest:
         except Refused:
             self.forget()
             raise
+        except Exception:
+            raise
+        except BaseException:
+            self._give_back(client)
+            raise
         if claim is None:
             self.forget()
             return None
         return Lease(client, claim, sent_at=sent_at, held=self)
+
+    def _give_back(self, client: CrunchClient) -> None:
+        """Stopped from outside while the claim was asked for: it may have been granted."""
+        with contextlib.suppress(CrunchError):
+            claim = client.claim(self.request, patience_s=RELEASE_PATIENCE_S)
+            if claim is not None:
+                client.release(claim.claim, claim.fence, "stopped while it was claimed", patience_s=RELEASE_PATIENCE_S)
+            self.forget()
 
     def forget(self) -> None:
         """The claim has ended: remove its request."""

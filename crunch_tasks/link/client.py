@@ -80,9 +80,9 @@ class CrunchClient:
 
     # --- claims ---
 
-    def claim(self, request: ClaimRequest) -> Claim | None:
+    def claim(self, request: ClaimRequest, *, patience_s: float | None = None) -> Claim | None:
         """The claim for this request, the same one again while it is current; None when nothing can be claimed."""
-        body = self._call("POST", "api/claims/", request.to_wire())
+        body = self._call("POST", "api/claims/", request.to_wire(), patience_s=patience_s, timeout_s=patience_s)
         if body is None:
             return None
         try:

@@ -82,6 +82,9 @@ class Lease:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None and not isinstance(error, Exception) and not self._stop.is_set():
+            # Stopped from outside, before anybody else took care of it.
+            self.release(f"stopped by {type(error).__name__}")
         self.stop()
 
     def start(self) -> None:

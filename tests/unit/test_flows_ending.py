@@ -43,7 +43,10 @@ def run(tmp_path: Path, said: list[str]) -> Any:
     def record(stage: Stage, state: State, note: str = "") -> None:
         outbox.record(CLAIM, stage, state, note)
 
-    return SimpleNamespace(claim=CLAIM, outbox=outbox, lease=lease, record=record, stage=Stage.WORKFLOW)
+    kind = WorkflowType.SCRIPT
+    return SimpleNamespace(
+        claim=CLAIM, outbox=outbox, lease=lease, record=record, stage=Stage.WORKFLOW, workflow_type=kind
+    )
 
 
 def stop(run: Any, *, undelivered: int, monkeypatch: pytest.MonkeyPatch, cancelled: bool = False) -> None:
