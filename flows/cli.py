@@ -14,7 +14,7 @@ import typer
 
 from crunch_tasks.errors import CrunchError
 from crunch_tasks.settings import ClientSettings, RunOptions
-from flows import catalogue, files
+from flows import catalogue, files, sync
 from flows.options import takes_run_options, takes_settings
 from flows.prompt import ask_for_missing
 from flows.terminal import console, shown
@@ -30,6 +30,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 a run failed, 2 wrong usage, 3 nothing to process, 4 lease lost.",
 )
 files.add_commands(app)
+app.command()(sync.sync)
 catalogue.add_commands(app)
 
 Slug = Annotated[str, typer.Argument(help="The dataset's slug, PROJECT:DATASET", metavar="SLUG")]

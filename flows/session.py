@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -13,20 +14,18 @@ from prefect.client.orchestration import get_client
 from prefect.logging import get_run_logger
 from prefect.settings import PREFECT_API_URL
 
-from crunch_tasks.contract import LEASE_SECONDS, Stage, State
-from crunch_tasks.errors import CrunchError, NothingToProcess, Refused, SettingsError, StorageError, WorkspaceError
-from crunch_tasks.files import publication
+from crunch_tasks.contract import LEASE_SECONDS
+from crunch_tasks.errors import CrunchError, NothingToProcess, Refused, SettingsError
 from crunch_tasks.files.opening import open_storage
 from crunch_tasks.files.storage import Storage, check_reachable, timeout_for
-from crunch_tasks.files.workspace import bound_to, check_directory, held
+from crunch_tasks.files.workspace import check_directory
 from crunch_tasks.link.claims import Claims, HeldRequest
 from crunch_tasks.link.client import CrunchClient
 from crunch_tasks.link.lease import Lease
-from crunch_tasks.link.outbox import Recorded
-from crunch_tasks.link.sender import deliver_all
 from crunch_tasks.settings import ClientSettings, client_settings
 from crunch_tasks.stopping import stoppable
 from crunch_tasks.storage_settings import secrets_of
+from flows import leftovers
 from flows.report import Report
 
 
@@ -50,24 +49,8 @@ class Session:
 
     def finish_leftovers(self) -> None:
         """Deliver what earlier runs here could not, and finish what that commits. Before anything is claimed."""
-        for delivered in deliver_all(self.settings.directory, self.client, held):
-            event = delivered.event
-            what = f"{event.stage.name.capitalize()} {event.state.name.capitalize()}"
-            if delivered.reason:
-                self.report.say(f"The server refused {what} of an earlier run: {delivered.reason}")
-            else:
-                self.report.say(f"Delivered {what} of an earlier run.")
-            if delivered.effective and (event.stage, event.state) == (Stage.UPLOAD, State.SUCCESS):
-                self._finish_commit(delivered)
-
-    def _finish_commit(self, delivered: Recorded) -> None:
-        event = delivered.event
-        try:
-            prefix = f"{bound_to(delivered.folder)['base_path']}/"
-            publication.promote(self.storage(LEASE_SECONDS), prefix, event.fence, event.manifest_sha256)
-        except (StorageError, WorkspaceError, FileNotFoundError) as problem:
-            # It is committed all the same. Whoever reads the dataset next moves the rest to its place first.
-            self.report.say(f"Its modified files are not at their own names yet: {problem}")
+        storage = functools.partial(self.storage, LEASE_SECONDS)
+        leftovers.deliver(self.settings.directory, self.client, self.claims, storage, self.report.say)
 
     def claim(self, *, project: str = "", dataset: str = "") -> Lease | None:
         """A lease on `dataset`, or on the next one that waits (of `project`); None when none does.

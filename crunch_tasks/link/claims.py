@@ -2,6 +2,9 @@
 
 DIRECTORY/.state/claims/REQUEST_ID.json    its lock held: a live process works on it
                                            its lock free: that process died; whoever finds it may go on with it
+
+Two lines of JSON: the request, and once it is granted the dataset and the fence, so that what its commit left to do can
+be done after the claim has ended.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from crunch_tasks.contract import ClaimRequest
 from crunch_tasks.crash import Point, reached
@@ -25,12 +28,20 @@ from crunch_tasks.link.client import CrunchClient
 from crunch_tasks.link.lease import RELEASE_PATIENCE_S, Lease, boot_clock
 
 
+class Granted(NamedTuple):
+    """What a request led to."""
+
+    slug: str
+    fence: int
+
+
 class HeldRequest:
     """A claim request on the disk, its lock held by this process until `forget`, `leave` or the process's end."""
 
-    def __init__(self, path: Path, fd: int, request: ClaimRequest) -> None:
+    def __init__(self, path: Path, fd: int, request: ClaimRequest, granted: Granted | None = None) -> None:
         self.path = path
         self.request = request
+        self.granted = granted
         self._fd = fd
 
     def __enter__(self) -> Self:
@@ -62,7 +73,20 @@ class HeldRequest:
         if claim is None:
             self.forget()
             return None
+        self._note(Granted(claim.slug, claim.fence))
         return Lease(client, claim, sent_at=sent_at, held=self)
+
+    def _note(self, granted: Granted) -> None:
+        """Write down what was granted. Raises WorkspaceError."""
+        if granted == self.granted:
+            return
+        self.granted = granted
+        try:
+            # In its place, as the lock is on this very file; a line that is torn by a crash is as none.
+            os.write(self._fd, json.dumps(granted).encode() + b"\n")
+            os.fsync(self._fd)
+        except OSError as error:
+            raise WorkspaceError(f"{self.path} cannot be written: {error.strerror}.") from error
 
     def _give_back(self, client: CrunchClient) -> None:
         """Stopped from outside while the claim was asked for: it may have been granted."""
@@ -111,7 +135,7 @@ class Claims:
             fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
             # The lock is on the file, not on its name: it is held when the name appears.
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.write(fd, json.dumps({"url": self.url, "request": request.to_wire()}).encode())
+            os.write(fd, json.dumps({"url": self.url, "request": request.to_wire()}).encode() + b"\n")
             os.fsync(fd)
             temporary.replace(path)
             sync_folder(self.folder)
@@ -126,6 +150,14 @@ class Claims:
             held = _take(path, self.url)
             if held is not None:
                 yield held
+
+
+def _granted(rest: bytes) -> Granted | None:
+    try:
+        slug, fence = json.loads(rest.splitlines()[-1])
+        return Granted(str(slug), int(fence))
+    except (IndexError, ValueError, TypeError):
+        return None
 
 
 def _age(path: Path) -> float:
@@ -144,9 +176,10 @@ def _take(path: Path, url: str) -> HeldRequest | None:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.stat(path).st_ino == os.fstat(fd).st_ino:  # noqa: PTH116
-            body = json.loads(os.read(fd, 65536))
+            first, _, rest = os.read(fd, 65536).partition(b"\n")
+            body = json.loads(first)
             if body["url"] == url:
-                return HeldRequest(path, fd, ClaimRequest(**body["request"]))
+                return HeldRequest(path, fd, ClaimRequest(**body["request"]), _granted(rest))
     except (OSError, ValueError, TypeError, KeyError):
         pass
     os.close(fd)

@@ -125,18 +125,27 @@ def test_a_server_that_does_not_come_back_in_time_gets_the_results_from_the_next
     assert "The server does not answer" in err and "the next command with this --directory sends" in err
     assert sorted(path.name for path in outbox.glob("*")) == ["1-2-2.json", "1-3-1.json", "1-3-2.json"]
 
-    again = site.crunch("next", code=1, CRUNCH_SERVER_PATIENCE_S="0")
-    assert "cannot be reached" in again.stderr
+    for command in ("next", "sync"):
+        assert "cannot be reached" in site.crunch(command, code=1, CRUNCH_SERVER_PATIENCE_S="0").stderr
     site.server.start()
     assert site.dataset(slug)["state"] == "running"
     assert site.files(slug)["input.txt"] == INPUTS["input.txt"]
 
-    delivered = site.crunch("next", code=3)
-    assert "Delivered Upload Success of an earlier run." in delivered.stderr
+    delivered = site.crunch("sync", "--json")
+    assert "Delivered Upload Success of an earlier run of p:one." in delivered.stderr
+    said = json.loads(delivered.stdout)
+    assert [(row["stage"], row["state"], row["effective"]) for row in said["delivered"]] == [
+        ("workflow", "success", True),
+        ("upload", "start", True),
+        ("upload", "success", True),
+    ]
+    assert said["waiting"] == 0
     assert site.dataset(slug)["state"] == "completed"
     assert site.statuses(slug, effective=False) == GOOD_RUN
     assert site.files(slug)["input.txt"] == b"precious\nappended\n"
     assert not any(outbox.glob("*"))
+    assert "Nothing waits" in site.crunch("sync").stderr
+    site.crunch("next", code=3)
 
 
 DELETE_TOKEN = """

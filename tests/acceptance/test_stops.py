@@ -1,4 +1,4 @@
-"""A batch system's notice (SIGTERM): what was finished is saved, the dataset given back, and the process gone in time."""
+"""A batch system's notice (SIGTERM): finished work is saved, the dataset given back, and the process gone in time."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from crunch_tasks.stopping import STOP_S
 from tests.support.site import GOOD_RUN, Site, until
 
 # Two chains, so that one rule is finished and another one half done when the notice comes; a folder as an output too.
-SNAKEFILE = """
+SNAKEFILE = r"""
 rule all:
     input: "last.txt"
 
 rule first:
     input: "input.txt"
     output: "first.txt", directory("parts")
-    shell: "echo first >> {count}; mkdir parts; cp {{input}} parts/a; cp {{input}} 'parts/b c'; cp {{input}} {{output[0]}}"
+    shell: "echo first >> {count}; mkdir parts; for to in parts/a 'parts/b c' first.txt; do cp {{input}} \"$to\"; done"
 
 rule second:
     input: "first.txt"
     output: "second.txt"
     shell:
-        "echo second >> {count}; echo half > {{output}}; until [ -e {flag} ]; do sleep 0.1; done; cp {{input}} {{output}}"
+        "echo second >> {count}; echo half > {{output}}; "
+        "until [ -e {flag} ]; do sleep 0.1; done; cp {{input}} {{output}}"
 
 rule last:
     input: "second.txt"
