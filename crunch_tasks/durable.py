@@ -13,6 +13,10 @@ STATE_FOLDER = ".state"
 """In the `--directory`: what the client remembers of its runs, beside the workspaces, out of the workflows' reach."""
 
 
+TEMPORARY = ".crunch-tmp"
+"""How the name of a file ends that is not whole yet; what a killed process left is removed by the next one."""
+
+
 def make_folder(folder: Path) -> Path:
     """Raises WorkspaceError when the folder cannot be made."""
     try:
@@ -27,7 +31,7 @@ def make_folder(folder: Path) -> Path:
 def write_durably(path: Path, data: bytes) -> None:
     """Write a temporary file, sync, rename, sync the folder, which is made if need be. Raises WorkspaceError."""
     make_folder(path.parent)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    temporary = path.with_name(f".{uuid.uuid4().hex}{TEMPORARY}")
     try:
         with temporary.open("xb") as file:
             file.write(data)
@@ -39,6 +43,12 @@ def write_durably(path: Path, data: bytes) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise WorkspaceError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def remove_torn(folder: Path) -> None:
+    """Remove what killed processes left half written below `folder`, in which nobody else may be at work."""
+    for path in folder.rglob(f".*{TEMPORARY}"):
+        path.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

@@ -12,11 +12,12 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
+from crunch_tasks.durable import TEMPORARY
 from crunch_tasks.errors import WorkspaceError
 from crunch_tasks.files.paths import INTERNAL_FOLDERS
 
@@ -243,7 +244,7 @@ def write_file(root: Path, path: str, data: bytes) -> None:
     """Write `path` durably: temporary file, fsync, rename, fsync of the folder. Raises OSError."""
     folder, name = _parent(root, path, make=True)
     at = folder.descriptor
-    temporary = f".{secrets.token_hex(8)}.crunch-tmp"
+    temporary = f".{secrets.token_hex(8)}{TEMPORARY}"
     descriptor = os.open(temporary, _CREATE, 0o666, dir_fd=at)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -305,3 +306,13 @@ def sync(root: Path) -> None:
             os.sync()
     finally:
         os.close(descriptor)
+
+
+def remove_torn(root: Path, folders: Iterable[str]) -> None:
+    """Remove what a killed process left of `write_file` in these folders of the tree, as far as that is possible."""
+    for below in folders:
+        for path in walk(root, below=below, internal=True).files:
+            if path.endswith(TEMPORARY):
+                with contextlib.suppress(OSError):
+                    folder, name = _parent(root, path)
+                    os.unlink(name, dir_fd=folder.descriptor)

@@ -22,12 +22,12 @@ from typing import Any
 
 from crunch_tasks.contract import CRUNCH_FOLDER
 from crunch_tasks.crash import Point, reached
-from crunch_tasks.durable import STATE_FOLDER, make_folder, write_durably
+from crunch_tasks.durable import STATE_FOLDER, make_folder, remove_torn, write_durably
 from crunch_tasks.errors import WorkspaceError
 from crunch_tasks.files import tree
 from crunch_tasks.files.checksums import HashCache
 from crunch_tasks.files.known import KnownObjects
-from crunch_tasks.files.paths import name_problem
+from crunch_tasks.files.paths import SNAKEMAKE_FOLDER, name_problem
 from crunch_tasks.files.tree import Walk
 
 _TRUSTED = "trusted"
@@ -135,6 +135,8 @@ class Workspace:
                 raise WorkspaceError(
                     f"The workspace {self.root} is in use by {holder}. Wait for it, or choose another --directory."
                 )
+            remove_torn(self.state)
+            tree.remove_torn(self.root, (CRUNCH_FOLDER, f"{SNAKEMAKE_FOLDER}/metadata"))
             yield
 
     def bind(self, site: str, dataset_id: int, base_path: str) -> None:

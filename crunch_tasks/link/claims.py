@@ -14,6 +14,7 @@ import fcntl
 import json
 import os
 import socket
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,9 @@ from crunch_tasks.durable import STATE_FOLDER, make_folder, sync_folder
 from crunch_tasks.errors import CrunchError, Refused, WorkspaceError
 from crunch_tasks.link.client import CrunchClient
 from crunch_tasks.link.lease import RELEASE_PATIENCE_S, Lease, boot_clock
+
+TORN_S = 3600
+"""A request that is not whole after so many seconds was never sent: the process that wrote it was killed."""
 
 
 class Granted(NamedTuple):
@@ -146,7 +150,10 @@ class Claims:
 
     def leftovers(self) -> Iterator[HeldRequest]:
         """The requests of processes that are gone, oldest first; each is locked when it is given out."""
-        for path in sorted(self.folder.glob("*.json"), key=_age):
+        for torn in self.folder.glob("*.new"):
+            if time.time() - _changed_at(torn) > TORN_S:
+                torn.unlink(missing_ok=True)
+        for path in sorted(self.folder.glob("*.json"), key=_changed_at):
             held = _take(path, self.url)
             if held is not None:
                 yield held
@@ -160,7 +167,7 @@ def _granted(rest: bytes) -> Granted | None:
         return None
 
 
-def _age(path: Path) -> float:
+def _changed_at(path: Path) -> float:
     try:
         return path.stat().st_mtime
     except OSError:

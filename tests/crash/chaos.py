@@ -1,0 +1,309 @@
+"""Chaos: everything is killed, stopped and cut at random while four clients work, and in the end all must be right.
+
+    python -m tests.crash.chaos [--seed N] [--seconds N]
+
+One Crunch server, one S3 server, one Prefect server, four clients in two directories, sixty datasets. What happens and
+in which order is drawn from the seed, which is printed; how far each process is by then is up to the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psutil
+
+from crunch_tasks.files.reading import list_files
+from deployments.local import Service, free_port, prefect_server
+from tests.crash.population import DATASETS, add_datasets, results
+from tests.support.depth import SEED
+from tests.support.relay import Relay, relay
+from tests.support.seaweed import seaweed
+from tests.support.servers import CrunchServer
+from tests.support.site import CRUNCH, Site
+
+MARK = "CHAOS_TEST"
+"""In the environment of every client and all that it starts, so that survivors are found."""
+
+CLIENTS = 4
+QUIET_S = 300
+"""How long the clients may take to finish once they are left alone, in seconds."""
+
+
+class Chaos:
+    """The servers, the clients, and what can happen to them; use as a context."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.folder = folder
+        self.random = random.Random(seed)
+        self.happened: Counter[str] = Counter()
+        self.clients: list[subprocess.Popen[bytes]] = []
+        self.standing: list[tuple[float, list[psutil.Process]]] = []
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Chaos:
+        with ExitStack() as stack:
+            folder = self.folder
+            self.prefect_port = free_port()
+            self.prefect = stack.enter_context(prefect_server(folder / "prefect", self.prefect_port))
+            self.s3 = stack.enter_context(seaweed(folder / "s3"))
+            self.to_s3: Relay = stack.enter_context(relay(urlsplit(self.s3.endpoint).port or 0))
+            (folder / "server").mkdir()
+            self.server = CrunchServer(folder / "server", storage_settings=self._settings("direct", self.s3.endpoint))
+            self.server.manage("migrate", "--verbosity", "0")
+            self.server.add_users("alice")
+            self.server.start()
+            stack.callback(self.server.stop)
+            self.to_server: Relay = stack.enter_context(relay(self.server.port))
+            self.prefect.wait()
+            stack.callback(self._end_clients)
+            self._stack = stack.pop_all()
+        api = f"http://127.0.0.1:{self.prefect_port}/api"
+        self.site = Site(self.server, self.server.storage_settings or folder, folder / "work", api)
+        locks = folder / "locks"
+        locks.mkdir()
+        self.violations = locks / "violations"
+        add_datasets(self.site, locks)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _settings(self, name: str, endpoint: str) -> Path:
+        path = self.folder / f"{name}.toml"
+        text = self.s3.toml(self.s3.make_bucket("chaos"), location="files")
+        path.write_text(text.replace(self.s3.endpoint, endpoint))
+        return path
+
+    # --- the clients -------------------------------------------------------------------------------------------------
+
+    def start_client(self, number: int) -> subprocess.Popen[bytes]:
+        environment = {
+            **self.site.env,
+            MARK: str(self.folder),
+            "CRUNCH_URL": self.to_server.url,
+            "CRUNCH_STORAGE_SETTINGS": str(self._settings("relayed", self.to_s3.url)),
+            "CRUNCH_DIRECTORY": str(self.directory(number)),
+            "PREFECT_HOME": str(self.folder / "home"),
+        }
+        with (self.folder / f"client-{number}.log").open("ab") as log:
+            return subprocess.Popen(
+                [CRUNCH, "loop", "--cores", "1"],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def directory(self, number: int) -> Path:
+        """Two clients share each."""
+        return self.folder / "work" / f"machine-{number % 2}"
+
+    def keep_clients(self) -> None:
+        """Start again who is gone."""
+        if not self.clients:
+            self.clients = [self.start_client(number) for number in range(CLIENTS)]
+        for number, client in enumerate(self.clients):
+            if client.poll() is not None:
+                self.clients[number] = self.start_client(number)
+
+    def _end_clients(self) -> None:
+        for process in ours(self.folder):
+            with suppress(psutil.Error):
+                process.kill()
+
+    def some_client(self) -> list[psutil.Process]:
+        """A client with all that it started, itself first; empty when it is gone."""
+        try:
+            client = psutil.Process(self.random.choice(self.clients).pid)
+            return [client, *client.children(recursive=True)]
+        except psutil.Error:
+            return []
+
+    # --- what can happen ---------------------------------------------------------------------------------------------
+
+    def kill_client(self) -> None:
+        send(self.some_client()[:1], signal.SIGKILL)
+
+    def kill_tree(self) -> None:
+        send(self.some_client(), signal.SIGKILL)
+
+    def kill_child(self) -> None:
+        """A supervisor, a shell, Snakemake or one of its jobs."""
+        children = self.some_client()[1:]
+        send([self.random.choice(children)] if children else [], signal.SIGKILL)
+
+    def tell_client(self) -> None:
+        send(self.some_client()[:1], signal.SIGTERM)
+
+    def stop_client(self) -> None:
+        """With all that it started, as a batch system that suspends; for shorter or longer than its lease."""
+        tree = self.some_client()
+        send(tree, signal.SIGSTOP)
+        self.standing.append((time.monotonic() + self.random.uniform(1, 12), tree))
+
+    def continue_clients(self, *, at_once: bool = False) -> None:
+        now = time.monotonic()
+        for until, tree in list(self.standing):
+            if at_once or until <= now:
+                send(tree, signal.SIGCONT)
+                self.standing.remove((until, tree))
+
+    def restart_server(self) -> None:
+        self.server.kill()
+        time.sleep(self.random.uniform(0, 3))
+        self.server.start()
+
+    def cut_server(self) -> None:
+        self.to_server.cut()
+
+    def restart_s3(self) -> None:
+        self.s3.stop()
+        time.sleep(self.random.uniform(0, 2))
+        self.s3.start()
+
+    def cut_s3(self) -> None:
+        self.to_s3.cut()
+
+    def restart_prefect(self) -> None:
+        kill_all(self.prefect)
+        self.prefect.__enter__()
+
+    def one_thing(self) -> None:
+        weights: dict[Callable[[], None], int] = {
+            self.kill_client: 4,
+            self.kill_tree: 3,
+            self.kill_child: 2,
+            self.tell_client: 3,
+            self.stop_client: 4,
+            self.restart_server: 2,
+            self.cut_server: 3,
+            self.restart_s3: 1,
+            self.cut_s3: 3,
+            self.restart_prefect: 1,
+        }
+        (thing,) = self.random.choices(list(weights), list(weights.values()))
+        self.happened[thing.__name__] += 1
+        thing()
+
+    # --- the whole ---------------------------------------------------------------------------------------------------
+
+    def rage(self, seconds: float) -> None:
+        """For so long, one thing after another; then everybody may finish."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and self.states()["completed"] < DATASETS:
+            self.keep_clients()
+            self.continue_clients()
+            time.sleep(self.random.uniform(0.3, 2.0))
+            self.one_thing()
+        self.continue_clients(at_once=True)
+        end = time.monotonic() + QUIET_S
+        while self.states()["completed"] < DATASETS and time.monotonic() < end:
+            self.keep_clients()
+            time.sleep(0.5)
+        for client in self.clients:
+            client.wait(60)
+
+    def states(self) -> Counter[str]:
+        return Counter(row["state"] for row in self._datasets())
+
+    def _datasets(self) -> list[dict[str, Any]]:
+        return [dict(row) for row in self.site.client.pages("api/datasets/")]
+
+    def problems(self) -> list[str]:
+        """All that is not as it must be."""
+        found = [f"{slug}: two worked on it at once" for slug in read_lines(self.violations)]
+        for machine in sorted((self.folder / "work").iterdir()):
+            done = self.site.crunch("sync", "--directory", str(machine), code=None)
+            found += [f"{machine.name}: {done.stderr}"] if done.returncode else []
+            found += [f"left over: {path}" for path in temporary_files(machine)]
+        found += [f"left over: {process}" for process in ours(self.folder)]
+        for dataset in self._datasets():
+            found += [f"{dataset['slug']}: {problem}" for problem in self._problems_of(dataset)]
+        return found
+
+    def _problems_of(self, dataset: dict[str, Any]) -> list[str]:
+        slug = dataset["slug"]
+        if dataset["state"] != "completed":
+            return [f"{dataset['state']}: {self.site.notes(slug)[-1:]}"]
+        found = []
+        storage = self.site.storage
+        files = {path: storage.read(source.key) for path, source in list_files(storage, dataset).files.items()}
+        wanted = results(slug)
+        found += [f"wrong {path!r}" for path in wanted if files.get(path) != wanted[path]]
+        found += [f"too many {path!r}" for path in files.keys() - wanted.keys()]
+        if self.site.files(slug) != wanted:
+            found.append("its objects are not its files")
+        statuses = self.site.statuses(slug)
+        if statuses.count((3, 2)) != 1 or statuses[-1] != (3, 2):
+            found.append(f"the statuses {statuses}")
+        prefix = f"{dataset['base_file_path']}/.crunch/attempts/"
+        left = [info.key for info in storage.list_objects(prefix) if "/logs/" not in info.key]
+        return found + [f"left over: {key}" for key in left]
+
+
+def ours(folder: Path) -> list[psutil.Process]:
+    """The living processes that a client is or started."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get(MARK) == str(folder) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def send(processes: list[psutil.Process], number: int) -> None:
+    for process in processes:
+        with suppress(psutil.Error):
+            process.send_signal(number)
+
+
+def kill_all(service: Service) -> None:
+    assert service.process is not None
+    os.killpg(service.process.pid, signal.SIGKILL)
+    service.process.wait()
+
+
+def read_lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def temporary_files(machine: Path) -> list[Path]:
+    """What should be gone when nobody works in a client's directory: half files, and requests of claims."""
+    state = machine / ".state"
+    found = [*machine.rglob("*.crunch-tmp"), *state.glob("*/*/partial/*"), *state.glob("claims/*")]
+    return [path for path in found if path.is_file()]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description="Kill, stop and cut everything at random; in the end all must be right."
+    )
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--seconds", type=float, default=240, help="how long, before everybody may finish")
+    given = parser.parse_args()
+    print(f"seed {given.seed}", flush=True)
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="crunch-chaos-") as folder, Chaos(Path(folder), given.seed) as chaos:
+        chaos.rage(given.seconds)
+        problems = chaos.problems()
+    print(*(f"{count:4} {name}" for name, count in sorted(chaos.happened.items())), sep="\n")
+    print(*problems, sep="\n")
+    print(f"{DATASETS} datasets, {len(problems)} problems, {time.monotonic() - began:.0f} s, seed {given.seed}")
+    raise SystemExit(bool(problems))
+
+
+if __name__ == "__main__":
+    main()

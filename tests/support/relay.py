@@ -1,0 +1,69 @@
+"""A TCP relay before a server: `cut` breaks all its connections, as a pulled cable does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Iterator
+
+
+class Relay:
+    """Passes on what comes to `port` (loopback) to `target`, a port too, which may come and go."""
+
+    def __init__(self, target: int) -> None:
+        self.target = target
+        self.port = 0
+        self.loop = asyncio.new_event_loop()
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def cut(self) -> None:
+        self.loop.call_soon_threadsafe(lambda: [writer.transport.abort() for writer in self._writers])
+
+    async def serve(self, started: threading.Event) -> None:
+        server = await asyncio.start_server(self._relay, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        started.set()
+        await server.serve_forever()
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            there, back = await asyncio.open_connection("127.0.0.1", self.target)
+        except OSError:
+            writer.transport.abort()
+            return
+        pair = {writer, back}
+        self._writers |= pair
+        await asyncio.gather(_pass(reader, back), _pass(there, writer))
+        self._writers -= pair
+
+
+async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while block := await reader.read(1 << 16):
+            writer.write(block)
+            await writer.drain()
+    with contextlib.suppress(OSError):
+        writer.close()
+
+
+@contextlib.contextmanager
+def relay(target: int) -> Iterator[Relay]:
+    made, started = Relay(target), threading.Event()
+
+    def run() -> None:
+        with contextlib.suppress(asyncio.CancelledError, RuntimeError):
+            made.loop.run_until_complete(made.serve(started))
+
+    thread = threading.Thread(target=run, name="relay", daemon=True)
+    thread.start()
+    started.wait()
+    try:
+        yield made
+    finally:
+        made.loop.call_soon_threadsafe(made.loop.stop)
+        thread.join(5)
