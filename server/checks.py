@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from django.apps import apps
@@ -11,6 +12,8 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import connections
 from drf_spectacular.openapi import AutoSchema
 from rest_framework.settings import api_settings
+
+from crunch_tasks.files.mounts import mount_at
 
 LOOPBACK = {"localhost", "127.0.0.1", "[::1]", "testserver"}
 
@@ -42,6 +45,14 @@ def check_databases(databases: Iterable[str] | None = None, **_: Any) -> Iterabl
                 f"SQLite database {alias!r}: clients that claim at once will meet 'database is locked'.",
                 hint='Set OPTIONS to {"transaction_mode": "IMMEDIATE", "init_command": "PRAGMA journal_mode=WAL"}.',
                 id="crunch.W001",
+            )
+        mount = mount_at(Path(configured["NAME"])) if connections[alias].vendor == "sqlite" else None
+        if mount and mount.is_network:
+            yield Warning(
+                f"SQLite database {alias!r} is on a network file system ({mount.point}, {mount.type}): its write-ahead "
+                "log needs memory that all its processes share, and its locks are not to be relied on there.",
+                hint="Set CRUNCH_DATABASE_URL to a file on a local disk, or to PostgreSQL.",
+                id="crunch.W005",
             )
         if configured["ATOMIC_REQUESTS"]:
             yield Warning(

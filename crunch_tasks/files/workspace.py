@@ -8,6 +8,7 @@ does to its own folder, these stay.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -27,6 +28,7 @@ from crunch_tasks.errors import WorkspaceError
 from crunch_tasks.files import tree
 from crunch_tasks.files.checksums import HashCache
 from crunch_tasks.files.known import KnownObjects
+from crunch_tasks.files.mounts import mount_at
 from crunch_tasks.files.paths import SNAKEMAKE_FOLDER, name_problem
 from crunch_tasks.files.tree import Walk
 
@@ -34,17 +36,33 @@ _TRUSTED = "trusted"
 _BINDING = "workspace.json"
 _OWN_FOLDERS = ".own-folders"
 
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
+_NODE_LOCAL = 'Use a --directory on this machine\'s own disk, such as "$TMPDIR" on a node of a cluster.'
+
 
 def check_directory(directory: Path) -> None:
-    """Raises WorkspaceError unless workspaces can be made in `directory`; to know before anything is claimed."""
+    """Raises WorkspaceError unless workspaces can be made and locked in `directory`; before anything is claimed.
+
+    A lock has to keep other machines out too, where they may see the same directory.
+    """
     try:
         (directory / STATE_FOLDER).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory / STATE_FOLDER):
-            pass
+        with tempfile.TemporaryFile(dir=directory / STATE_FOLDER) as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
+        if error.errno in _NO_LOCKS:
+            raise WorkspaceError(
+                f"Files in {directory} cannot be locked: its file system has no flock ({error.strerror}). {_NODE_LOCAL}"
+            ) from error
         raise WorkspaceError(
             f"The directory {directory} cannot be written ({error.strerror}). Choose another --directory."
         ) from error
+    mount = mount_at(directory)
+    if mount and mount.local_locks:
+        raise WorkspaceError(
+            f"Locks in {directory} would not keep other machines out: {mount.point} ({mount.type}) is mounted with "
+            f"{mount.local_locks}. {_NODE_LOCAL}"
+        )
 
 
 def bound_to(state: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from django.urls import include, path, reverse
 from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
 
+from crunch_tasks.files import mounts
 from server.forms import unbrowsed
 from server.models import Attribute, Dataset, Item, Project
 from tests.support.calls import claim, expire
@@ -100,6 +101,17 @@ def test_unsafe_settings_are_pointed_out() -> None:
         assert "crunch.W003" in {message.id for message in checks.run_checks(tags=["security"])}
     with override_settings(ALLOWED_HOSTS=["crunch.example.org"], SESSION_COOKIE_SECURE=True):
         assert "crunch.W003" not in {message.id for message in checks.run_checks(tags=["security"])}
+
+
+def test_a_database_file_on_a_network_file_system_is_pointed_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = tmp_path / "mountinfo"
+    monkeypatch.setattr(mounts, "MOUNT_TABLE", table)
+    for kind, found in {"nfs4": True, "lustre": True, "ext4": False, "tmpfs": False}.items():
+        table.write_text(f"1 1 0:1 / / rw - {kind} server:/home rw\n")
+        ids = {message.id for message in checks.run_checks(tags=["database"], databases=["default"])}
+        assert ("crunch.W005" in ids) == found
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import itertools
 import os
 import socket
@@ -16,11 +18,11 @@ from hypothesis import strategies as st
 from crunch_tasks import durable
 from crunch_tasks.durable import write_durably
 from crunch_tasks.errors import NamesRefused, WorkspaceError
-from crunch_tasks.files import checksums, tree
+from crunch_tasks.files import checksums, mounts, tree
 from crunch_tasks.files.checksums import HashCache, compute_manifest, fingerprint, hash_file
 from crunch_tasks.files.known import KnownObjects
 from crunch_tasks.files.plan import ObjectInfo
-from crunch_tasks.files.workspace import Workspace
+from crunch_tasks.files.workspace import Workspace, check_directory
 
 
 @pytest.fixture
@@ -223,6 +225,28 @@ def test_a_folder_that_cannot_be_written_is_said_before_anything_starts(tmp_path
     (tmp_path / "work").write_bytes(b"a file where a folder is expected")
     with pytest.raises(WorkspaceError, match="Choose another --directory"):
         Workspace(tmp_path / "work", "p:d1").make()
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_directory_without_locks_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(WorkspaceError, match=r"cannot be locked: its file system has no flock .*\$TMPDIR"):
+        check_directory(tmp_path / "work")
+
+
+def test_a_directory_whose_locks_stay_on_this_machine_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = tmp_path / "mountinfo"
+    table.write_text(f"1 1 0:1 / {tmp_path} rw - nfs4 server:/home rw,vers=4.2,local_lock=none\n")
+    monkeypatch.setattr(mounts, "MOUNT_TABLE", table)
+    check_directory(tmp_path / "work")
+    table.write_text(f"1 1 0:1 / {tmp_path} rw - nfs server:/home rw,vers=3,nolock,local_lock=all\n")
+    with pytest.raises(WorkspaceError, match=rf"{tmp_path} \(nfs\) is mounted with local_lock=all.*\$TMPDIR"):
+        check_directory(tmp_path / "work")
 
 
 def test_crunchs_own_files_have_copies_that_a_workflow_cannot_reach(workspace: Workspace, tmp_path: Path) -> None:
