@@ -103,7 +103,7 @@ class RunOptions(BaseModel):
     )
     download: bool = Field(default=True, description="Fetch the dataset's files, or take the workspace as it is")
     upload: bool = Field(default=True, description="Send results to the storage, or release the dataset unprocessed")
-    cleanup: bool = Field(default=False, description="Delete the workspace once its results are safe in the storage")
+    cleanup: bool = Field(default=False, description="After the run, delete here what is safe in the storage")
     allow_empty: bool = Field(default=False, description="Run a dataset that has no files")
 
     @field_validator("path")

@@ -16,6 +16,7 @@ PAGE = Path(__file__).with_name("command-line.md")
 GROUPS = {
     "Process datasets": ("run", "next", "loop"),
     "A dataset's files": ("files", "push", "pull", "verify"),
+    "The local directory": ("sync", "clean"),
     "Look": ("diagnostics",),
     "Fill the catalogue": ("add-project", "add-dataset", "add-item"),
     "Add an attribute": (),

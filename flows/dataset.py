@@ -17,6 +17,7 @@ from prefect.utilities.urls import url_for
 
 from crunch_tasks.contract import Stage, State
 from crunch_tasks.errors import Cancelled, CrunchError, WorkspaceError
+from crunch_tasks.files import cleaning
 from crunch_tasks.files.workspace import Workspace
 from crunch_tasks.link.lease import Lease
 from crunch_tasks.link.outbox import Outbox, event_of
@@ -97,8 +98,10 @@ def _process_in(session: Session, lease: Lease, options: RunOptions, workspace: 
         result, note = _run_flow(session, run, sender)
     lease.stop(ended=result is not Result.UNDELIVERED)
     if result is Result.COMPLETED and options.cleanup:
-        workspace.remove_files()
-    return Outcome(claim.slug, result, now() - started, note, run.downloaded, run.uploaded)
+        published = {path: entry.md5 for path, entry in run.final_manifest.items()}
+        note = "\n".join(filter(None, (note, cleaning.clean_up(workspace, published))))
+    left = str(workspace.root) if workspace.root.exists() else ""
+    return Outcome(claim.slug, result, now() - started, note, run.downloaded, run.uploaded, left)
 
 
 def _locked_workspace(lease: Lease, directory: Path, stack: ExitStack) -> Workspace:

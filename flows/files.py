@@ -108,7 +108,9 @@ def _on_hold(client: CrunchClient, folder: OwnFolder, bar: Tell) -> Iterator[tup
 
     A dataset with a part of its files stays held: whoever pushes the rest lets it go, if no person held it before.
     """
-    slug, ours = folder.slug, folder.of_dataset / "held-by-push"
+    from crunch_tasks.files.workspace import HELD_BY_PUSH
+
+    slug, ours = folder.slug, folder.of_dataset / HELD_BY_PUSH
     has_begun = False
 
     def tell(state: Progress) -> None:

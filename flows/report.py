@@ -27,7 +27,10 @@ SIGNS: Mapping[Result, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one dataset's run ended, with what it took: seconds from claim to end, files and bytes down and up."""
+    """How one dataset's run ended, with what it took: seconds from claim to end, files down and up.
+
+    `workspace` is where its files are on this machine, "" when none are left.
+    """
 
     dataset: str
     result: Result
@@ -35,6 +38,7 @@ class Outcome:
     note: str = ""
     downloaded: int = 0
     uploaded: int = 0
+    workspace: str = ""
 
     @property
     def exit_code(self) -> int:
@@ -78,6 +82,8 @@ class Report:
         self.console.print(Text.assemble((sign, colour), rest), soft_wrap=True)
         if outcome.note:
             self.console.print(shown(_indented(outcome.note)), style="dim", soft_wrap=True)
+        if outcome.workspace and outcome.result in (Result.FAILED, Result.CANCELLED, Result.LEASE_LOST):
+            self.console.print(shown(f"    Its files stay in {outcome.workspace}."), style="dim", soft_wrap=True)
 
     def say(self, sentence: str) -> None:
         self.console.print(shown(sentence), soft_wrap=True)

@@ -18,6 +18,7 @@ import socket
 import tempfile
 from collections.abc import Collection, Iterator
 from functools import cached_property
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,9 @@ from crunch_tasks.files.tree import Walk
 
 _TRUSTED = "trusted"
 _BINDING = "workspace.json"
-_OWN_FOLDERS = ".own-folders"
+OWN_FOLDERS = ".own-folders"
+HELD_BY_PUSH = "held-by-push"
+"""In the state of a dataset that is pushed to: the push holds it, and has to let it go."""
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 _NODE_LOCAL = 'Use a --directory on this machine\'s own disk, such as "$TMPDIR" on a node of a cluster.'
@@ -82,18 +85,40 @@ def bound_to(state: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def held(state: Path) -> Iterator[str | None]:
-    """Hold the workspace with this state folder, if nobody does: yields None then, otherwise who holds it."""
-    with (state / "lock").open("a+", encoding="utf-8") as file:
+    """Hold the workspace with this state folder, if nobody does: yields None then, otherwise who holds it.
+
+    Raises WorkspaceError when there can be no lock file.
+    """
+    file, is_ours = _take_lock(state)
+    with file:
+        if not is_ours:
+            file.seek(0)
+            yield file.read().decode("utf-8", "replace").strip() or "another process"
+            return
+        # On a full disk the name of the holder is missing, not its lock.
+        with contextlib.suppress(OSError):
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        yield None
+
+
+def _take_lock(state: Path) -> tuple[FileIO, bool]:
+    """The open lock file, and whether its lock is ours."""
+    path = state / "lock"
+    while True:
+        try:
+            file = FileIO(make_folder(state) / path.name, "a+")
+        except OSError as error:
+            raise WorkspaceError(f"{path} cannot be written ({error.strerror}). Choose another --directory.") from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            file.seek(0)
-            yield file.read().strip() or "another process"
-            return
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        file.flush()
-        yield None
+            return file, False
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file, True
+        # `crunch clean` took the folder away before we had the lock.
+        file.close()
 
 
 class Workspace:
@@ -147,12 +172,12 @@ class Workspace:
 
         Raises WorkspaceError, naming the holder, when another one has it.
         """
-        self.make()
         with held(self.state) as holder:
             if holder is not None:
                 raise WorkspaceError(
                     f"The workspace {self.root} is in use by {holder}. Wait for it, or choose another --directory."
                 )
+            self.make()
             remove_torn(self.state)
             tree.remove_torn(self.root, (CRUNCH_FOLDER, f"{SNAKEMAKE_FOLDER}/metadata"))
             yield
@@ -214,11 +239,9 @@ class Workspace:
         trusted = tree.walk(self.state / _TRUSTED, internal=True).files
         return [path for path in trusted if tree.read_file(self.root, path) != self.read(path)]
 
-    def remove_files(self) -> None:
-        """Remove the workspace itself; the state folder stays, as it may hold what the server was not told yet."""
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(self.root)
-        shutil.rmtree(self.partial, ignore_errors=True)
+    def has_files(self) -> bool:
+        """Whether anything is in the workspace, or left of a download into it."""
+        return any(folder.is_dir() and any(folder.iterdir()) for folder in (self.root, self.partial))
 
     def free_bytes(self) -> int:
         return shutil.disk_usage(self.partial).free
@@ -234,7 +257,7 @@ class OwnFolder(Workspace):
         super().__init__(directory, slug)
         self.root = Path(os.path.realpath(root))
         name = hashlib.sha256(f"{slug} {self.root}".encode("utf-8", "surrogateescape")).hexdigest()
-        self.state = self.directory / STATE_FOLDER / _OWN_FOLDERS / name
+        self.state = self.directory / STATE_FOLDER / OWN_FOLDERS / name
 
     def make(self) -> None:
         """Make the state folder only: a folder may be pushed that cannot be written."""
@@ -255,7 +278,7 @@ class OwnFolder(Workspace):
     @contextlib.contextmanager
     def lock_dataset(self) -> Iterator[None]:
         """Be the only push to this dataset from this --directory. Raises WorkspaceError, naming the other one."""
-        with held(make_folder(self.of_dataset)) as holder:
+        with held(self.of_dataset) as holder:
             if holder is not None:
                 raise WorkspaceError(f"{holder} is pushing to {self.slug}. Wait for it.")
             yield

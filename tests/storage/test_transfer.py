@@ -38,6 +38,7 @@ from crunch_tasks.files.transfer import Progress
 from crunch_tasks.files.upload import upload
 from crunch_tasks.files.workspace import Workspace
 from crunch_tasks.testing import MemoryStorage
+from tests.support.disk import mounted_tiny_disk
 from tests.support.faulty import FaultyStorage, Killed, Rule
 
 INPUTS = {"p/d1/a b": b"one", "p/d1/sub/sample#1": b"two" * 1000, "p/d1/empty": b"", "p/d1/ä.gz": b"\x1f\x8bthree"}
@@ -438,13 +439,8 @@ def test_whatever_a_killed_run_left_among_its_partial_files_goes(workspace: Work
 
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MiB."""
-    place = tmp_path / "tiny"
-    place.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", place], check=False).returncode:
-        pytest.skip("file systems can be mounted by root only")
-    yield place
-    subprocess.run(["umount", "-l", place], check=True)
+    with mounted_tiny_disk(tmp_path / "tiny") as place:
+        yield place
 
 
 @pytest.mark.parametrize("size", [2_000_000, LARGE + 1])

@@ -22,7 +22,7 @@ from crunch_tasks.files import checksums, mounts, tree
 from crunch_tasks.files.checksums import HashCache, compute_manifest, fingerprint, hash_file
 from crunch_tasks.files.known import KnownObjects
 from crunch_tasks.files.plan import ObjectInfo
-from crunch_tasks.files.workspace import Workspace, check_directory
+from crunch_tasks.files.workspace import Workspace, check_directory, held
 
 
 @pytest.fixture
@@ -247,6 +247,20 @@ def test_a_directory_whose_locks_stay_on_this_machine_is_refused(
     table.write_text(f"1 1 0:1 / {tmp_path} rw - nfs server:/home rw,vers=3,nolock,local_lock=all\n")
     with pytest.raises(WorkspaceError, match=rf"{tmp_path} \(nfs\) is mounted with local_lock=all.*\$TMPDIR"):
         check_directory(tmp_path / "work")
+
+
+def test_a_lock_whose_folder_was_taken_away_is_taken_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state, real = tmp_path / "state", fcntl.flock
+
+    def too_late(file: object, how: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", real)
+        state.rename(tmp_path / "removed")
+        real(file, how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fcntl, "flock", too_late)
+    with held(state) as holder, held(state) as second:
+        assert holder is None
+        assert second == f"process {os.getpid()} on {socket.gethostname()}"
 
 
 def test_crunchs_own_files_have_copies_that_a_workflow_cannot_reach(workspace: Workspace, tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def report_to(screen: io.StringIO, *, terminal: bool = False) -> Report:
 def test_every_result_has_a_line_and_a_row(screen: io.StringIO, terminal: bool) -> None:
     assert SIGNS.keys() == set(Result)
     note = "why [red]x[/red] :smile: \x1b[31m\x07 [/]"
-    outcomes = [Outcome(f"p:d{number}", result, 1.25, note, 2, 3) for number, result in enumerate(Result)]
+    outcomes = [Outcome(f"p:d{number}", result, 1.25, note, 2, 3, "/w") for number, result in enumerate(Result)]
     with report_to(screen, terminal=terminal) as report:
         for outcome in outcomes:
             report.doing(outcome.dataset, "Workflow 1/2 rule [/bold] \x1b[5m")
@@ -99,6 +99,8 @@ def test_every_result_has_a_line_and_a_row(screen: io.StringIO, terminal: bool) 
         assert f"{sign} {outcome.result.value}" in said
     # A completed run's note is about what was left out, and is in its status.
     assert said.count("why [red]x[/red] :smile: \\x1b[31m\\x07 [/]") == len(outcomes)
+    # Failed, cancelled, lease lost.
+    assert said.count("Its files stay in /w.") == 3
     assert f"{len(outcomes)} datasets in 8 s: 1 completed, 1 failed" in said
     assert "\x07" not in said and "\x1b[31m" not in said and "\x1b[5m" not in said
 
