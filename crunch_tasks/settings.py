@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from crunch_tasks.contract import WorkflowType
@@ -22,7 +22,6 @@ OPTION_OF = {
     "token": "--token",
     "storage_settings": "--storage-settings",
     "directory": "--directory",
-    "server_patience_s": "the variable",
 }
 
 
@@ -39,6 +38,9 @@ class ClientSettings(BaseSettings):
     directory: Path = Field(default=Path("tmp"), description="The local folder for workspaces")
     server_patience_s: float = Field(
         default=300, ge=0, le=86_400, description="How long to go on asking a server that does not answer, in seconds"
+    )
+    low_water: ByteSize = Field(
+        default=ByteSize(200_000_000), description="How much of the directory's disk stays free, such as 2 GB"
     )
 
     @field_validator("url")
@@ -77,9 +79,9 @@ def client_settings(**given: Any) -> ClientSettings:
         return ClientSettings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        name = str(first["loc"][0]) if first["loc"] else ""
-        place = f"{OPTION_OF[name]} or CRUNCH_{name.upper()}" if name in OPTION_OF else name
-        raise SettingsError(f"{place}: {first['msg'].removeprefix('Value error, ')}") from None
+        name = str(first["loc"][0])
+        option = f"{OPTION_OF[name]} or " if name in OPTION_OF else ""
+        raise SettingsError(f"{option}CRUNCH_{name.upper()}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
 def available_cores() -> int:

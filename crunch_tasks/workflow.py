@@ -16,9 +16,11 @@ from crunch_tasks.compute.script import run_script
 from crunch_tasks.compute.snakemake import finished_outputs, run_snakemake
 from crunch_tasks.contract import WORKFLOW_FILE, WORKFLOW_LOG, Stage, WorkflowType
 from crunch_tasks.crash import Point, reached
-from crunch_tasks.errors import Cancelled, CrunchError, LeaseLost
+from crunch_tasks.errors import Cancelled, CrunchError, LeaseLost, WorkflowFailed
 from crunch_tasks.files import own_files, saved_work, tree
 from crunch_tasks.files.checksums import fingerprint
+from crunch_tasks.files.disk import low_disk, refuse_low_disk, reserved, with_looks
+from crunch_tasks.files.parallel import Check
 from crunch_tasks.run import DatasetRun
 from crunch_tasks.stages import stage
 
@@ -27,7 +29,7 @@ from crunch_tasks.stages import stage
 def workflow(run: DatasetRun) -> None:
     """Run the workflow; in a workspace where it ended well before and only Upload was missing, there is nothing to do.
 
-    Raises WorkflowFailed, whose message is the Fail's note.
+    Raises WorkflowFailed, or WorkspaceError when the disk is fuller than it may be; the message is the Fail's note.
     """
     run.remarks = []
     journal = run.journal()
@@ -35,7 +37,8 @@ def workflow(run: DatasetRun) -> None:
         return
     run.log.unlink(missing_ok=True)
     try:
-        _run_it(run)
+        with reserved(run.workspace.state):
+            _run_it(run, with_looks(run.lease.check, run.workspace.root, run.workspace.low_water))
     except Exception:
         _save_log(run)
         raise
@@ -107,7 +110,22 @@ def save_finished(run: DatasetRun, until: float) -> int:
     return len(saved.files) if saved else 0
 
 
-def _run_it(run: DatasetRun) -> None:
+def _run_it(run: DatasetRun, check: Check) -> None:
+    """Run the workflow to its end and look at the disk once more: most of it may have been written in the last second.
+
+    A failure on a disk without room says so too.
+    """
+    try:
+        _run_processes(run, check)
+    except WorkflowFailed as error:
+        problem = low_disk(run.workspace.root, run.workspace.low_water)
+        if problem:
+            raise WorkflowFailed(f"{error}\n{problem}") from error
+        raise
+    refuse_low_disk(run.workspace.root, run.workspace.low_water)
+
+
+def _run_processes(run: DatasetRun, check: Check) -> None:
     environment = workflow_environment(
         os.environ,
         dataset=run.claim.slug,
@@ -124,7 +142,7 @@ def _run_it(run: DatasetRun) -> None:
             env=environment,
             log=run.log,
             timeout_s=timeout_s,
-            check=run.lease.check,
+            check=check,
         )
         return
     run_snakemake(
@@ -135,6 +153,6 @@ def _run_it(run: DatasetRun) -> None:
         log=run.log,
         events=run.workspace.state / "snakemake_events.jsonl",
         timeout_s=timeout_s,
-        check=run.lease.check,
+        check=check,
         progress=run.progress,
     )

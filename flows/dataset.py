@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from contextvars import ContextVar
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -23,7 +22,7 @@ from crunch_tasks.link.lease import Lease
 from crunch_tasks.link.outbox import Outbox, event_of
 from crunch_tasks.link.sender import Sender
 from crunch_tasks.run import DatasetRun, LastWords, Result
-from crunch_tasks.settings import RunOptions
+from crunch_tasks.settings import ClientSettings, RunOptions
 from crunch_tasks.setup import setup
 from crunch_tasks.stopping import deaf
 from crunch_tasks.upload import upload
@@ -69,7 +68,7 @@ def process(session: Session, lease: Lease, options: RunOptions) -> Outcome:
     started = now()
     claim = lease.claim
     with lease, ExitStack() as stack:
-        workspace = _locked_workspace(lease, session.settings.directory, stack)
+        workspace = _locked_workspace(lease, session.settings, stack)
         try:
             workspace.bind(claim.site, int(claim.dataset["id"]), str(claim.dataset["base_file_path"]))
         except WorkspaceError as error:
@@ -104,10 +103,10 @@ def _process_in(session: Session, lease: Lease, options: RunOptions, workspace: 
     return Outcome(claim.slug, result, now() - started, note, run.downloaded, run.uploaded, left)
 
 
-def _locked_workspace(lease: Lease, directory: Path, stack: ExitStack) -> Workspace:
+def _locked_workspace(lease: Lease, settings: ClientSettings, stack: ExitStack) -> Workspace:
     """The dataset's workspace, locked until `stack` ends; who cannot have it gives the dataset back."""
     try:
-        workspace = Workspace(directory, lease.claim.slug)
+        workspace = Workspace(settings.directory, lease.claim.slug, low_water=settings.low_water)
         stack.enter_context(workspace.lock())
     except CrunchError as error:
         lease.release(str(error))

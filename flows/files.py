@@ -162,7 +162,7 @@ def pull(
 
     with connected(settings, "storage_settings") as (client, complete):
         dataset = client.get_dataset(slug)
-    own = OwnFolder(complete.directory, slug, folder)
+    own = OwnFolder(complete.directory, slug, folder, low_water=complete.low_water)
     storage = open_storage(complete.storage_config())
     with own.lock(), transfer_bar(f"pull {slug}", quiet=json_) as tell:
         done = copies.pull(storage, dataset, own, overwrite=overwrite, progress=tell)

@@ -15,7 +15,8 @@ from prefect.logging import get_run_logger
 from prefect.settings import PREFECT_API_URL
 
 from crunch_tasks.contract import LEASE_SECONDS
-from crunch_tasks.errors import CrunchError, NothingToProcess, Refused, SettingsError
+from crunch_tasks.errors import CrunchError, NothingToProcess, Refused, SettingsError, WorkspaceError
+from crunch_tasks.files.disk import low_disk
 from crunch_tasks.files.opening import open_storage
 from crunch_tasks.files.storage import Storage, check_reachable, timeout_for
 from crunch_tasks.files.workspace import check_directory
@@ -55,8 +56,12 @@ class Session:
     def claim(self, *, project: str = "", dataset: str = "") -> Lease | None:
         """A lease on `dataset`, or on the next one that waits (of `project`); None when none does.
 
-        A claim that a dead command of this directory left is gone on with first, while it is still current.
+        A claim that a dead command of this directory left is gone on with first, while it is still current. Raises
+        WorkspaceError when too little of the disk is free: one dataset after another would fail.
         """
+        problem = low_disk(self.settings.directory, self.settings.low_water)
+        if problem:
+            raise WorkspaceError(f"{problem} No dataset was claimed.")
         for request in self.claims.leftovers():
             lease = self._again(request)
             if lease is None:

@@ -23,9 +23,6 @@ from crunch_tasks.files.transfer import Meter, Tell, TransferReport, in_lanes, n
 from crunch_tasks.files.tree import FileStat, Walk
 from crunch_tasks.files.workspace import Workspace
 
-SPARE_BYTES = 16 * 1024 * 1024
-"""Disk that a download leaves free, in bytes, for manifests and logs."""
-
 
 @dataclass(frozen=True)
 class Downloaded(TransferReport):
@@ -137,14 +134,18 @@ def _restore_mtime(workspace: Workspace, path: str, here: FileStat, source: Sour
 
 
 def _check_space(workspace: Workspace, sizes: list[int]) -> None:
-    """Compare what is to come, in whole blocks and less what is in partial files already, with the free disk."""
+    """Compare what is to come, in whole blocks and less what is in partial files already, with the free disk.
+
+    What is to stay free of it is part of what is needed.
+    """
     disk = os.statvfs(workspace.partial)
     here = sum(file.stat().st_size for file in workspace.partial.iterdir())
     blocks = sum(-(-size // disk.f_frsize) for size in sizes)
-    needed, free = blocks * disk.f_frsize - here + SPARE_BYTES, workspace.free_bytes()
+    needed, free = blocks * disk.f_frsize - here + workspace.low_water, workspace.free_bytes()
     if sizes and needed > free:
         raise WorkspaceError(
-            f"The disk of {workspace.root} is too small: {needed} bytes are needed, {free} are free. "
+            f"The disk of {workspace.root} is too small: with the {workspace.low_water} that stay free "
+            f"(CRUNCH_LOW_WATER) {needed} bytes are needed, {free} are free. "
             f"Make room, or {workspace.remedy}."
         )
     if disk.f_files and len(sizes) > disk.f_favail:

@@ -127,14 +127,18 @@ class Workspace:
     remedy = "choose another --directory"
     """What to do where there is no room."""
 
-    def __init__(self, directory: Path, slug: str) -> None:
-        """`slug` is the dataset's, `project:dataset`. Raises WorkspaceError when it cannot be a path."""
+    def __init__(self, directory: Path, slug: str, *, low_water: int = 0) -> None:
+        """`slug` is the dataset's, `project:dataset`; `low_water` bytes of the disk are to stay free.
+
+        Raises WorkspaceError when the slug cannot be a path.
+        """
         parts = slug.split(":")
         problem = name_problem("/".join(parts))
         if problem or len(parts) != 2 or any("/" in part for part in parts) or parts[0] == STATE_FOLDER:
             reason = problem or "it is not of the form project:dataset"
             raise WorkspaceError(f"The dataset's slug {slug!r} cannot be a folder: {reason}")
         self.slug = slug
+        self.low_water = low_water
         self.directory = Path(directory).absolute()
         self.root = self.directory.joinpath(*parts)
         self.state = self.directory.joinpath(STATE_FOLDER, *parts)
@@ -253,8 +257,8 @@ class OwnFolder(Workspace):
     What is remembered of it is in a state folder of its own; partial downloads must be on its own file system.
     """
 
-    def __init__(self, directory: Path, slug: str, root: Path) -> None:
-        super().__init__(directory, slug)
+    def __init__(self, directory: Path, slug: str, root: Path, *, low_water: int = 0) -> None:
+        super().__init__(directory, slug, low_water=low_water)
         self.root = Path(os.path.realpath(root))
         name = hashlib.sha256(f"{slug} {self.root}".encode("utf-8", "surrogateescape")).hexdigest()
         self.state = self.directory / STATE_FOLDER / OWN_FOLDERS / name

@@ -175,7 +175,8 @@ def test_transient_errors_are_retried_and_lasting_ones_are_not(workspace: Worksp
 def test_too_small_a_disk_fails_before_the_first_byte(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     storage = FaultyStorage(MemoryStorage(INPUTS))
     monkeypatch.setattr(Workspace, "free_bytes", lambda self: 1000)
-    with pytest.raises(WorkspaceError, match=r"bytes are needed, 1000 are free"):
+    workspace.low_water = 500
+    with pytest.raises(WorkspaceError, match=r"with the 500 that stay free .* bytes are needed, 1000 are free"):
         download(storage, sources(storage), workspace)
     assert storage.reads == []
     assert files_of(workspace) == {}

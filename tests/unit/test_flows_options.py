@@ -15,7 +15,7 @@ from flows import cli
 from flows.prompt import ask_for_missing
 
 COMMANDS = get_command(cli.app).commands
-NOT_OPTIONS = {"server_patience_s"}
+NOT_OPTIONS = {"server_patience_s", "low_water"}
 
 
 @pytest.mark.parametrize("command", ["run", "next", "loop"])

@@ -145,5 +145,14 @@ def test_a_url_that_is_none_names_the_option_and_the_variable():
         client_settings(url="h")
 
 
+def test_the_low_water_mark_is_read_as_people_write_sizes(monkeypatch):
+    for text, size in {"0": 0, "2 GB": 2 * 10**9, "1.5MiB": 3 * 2**19}.items():
+        monkeypatch.setenv("CRUNCH_LOW_WATER", text)
+        assert client_settings().low_water == size
+    monkeypatch.setenv("CRUNCH_LOW_WATER", "much")
+    with pytest.raises(SettingsError, match=r"^CRUNCH_LOW_WATER: "):
+        client_settings()
+
+
 def test_the_token_is_not_in_a_printed_settings_object():
     assert "canary" not in repr(client_settings(token="canary"))

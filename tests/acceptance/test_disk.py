@@ -1,0 +1,66 @@
+"""Disks that are full, or become full: nothing is claimed in vain, and what fails says how much is free."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.disk import mounted_tiny_disk
+from tests.support.site import Site
+
+# As tools do that do not look whether what they wrote was written.
+FILLS = """#!/bin/bash
+head -c 2000000 /dev/zero > big 2> /dev/null
+touch {ended}
+exec sleep 1000
+"""
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    with mounted_tiny_disk(tmp_path / "tiny") as place:
+        yield place
+
+
+def test_a_full_disk_fails_one_dataset_at_most_and_claims_no_other(site: Site, tmp_path: Path, tiny_disk: Path) -> None:
+    project = site.add_project("P", FILLS.format(ended=tmp_path / "ended"))
+    large, small, waits = (
+        site.add_dataset(project, name, {"input": b"x" * size})
+        for name, size in {"large": 2_000_000, "small": 1, "waits": 1}.items()
+    )
+    here = ("--directory", str(tiny_disk / "work"), "--json")
+
+    done = site.crunch("loop", *here, code=1)
+    assert "bytes free, and 200000000 are to stay free (CRUNCH_LOW_WATER)" in done.stderr
+    assert "crunch clean" in done.stderr and "--cleanup" in done.stderr and "No dataset was claimed" in done.stderr
+    assert all(site.dataset(slug)["state"] == "unprocessed" for slug in (large, small, waits))
+
+    # The input does not fit (Setup); the output does not (Workflow); then the disk is full, and nobody tries the third.
+    done = site.crunch("loop", *here, code=1, CRUNCH_LOW_WATER="300 kB")
+    assert done.stderr.count("✗") == 2, done.stderr
+    assert "300000 are to stay free" in done.stderr and "No dataset was claimed" in done.stderr
+    assert site.statuses(large) == [(1, 1), (1, 3)]
+    assert "bytes are needed" in site.notes(large)[-1] and "are free" in site.notes(large)[-1]
+    assert list((tiny_disk / "work" / ".state" / "p" / "large" / "partial").iterdir()) == []
+    assert (tmp_path / "ended").exists()
+    assert site.statuses(small) == [(1, 1), (1, 2), (2, 1), (2, 3)]
+    note = site.notes(small)[-1]
+    assert f"The disk of {tiny_disk / 'work' / 'p' / 'small'} has 0 bytes free, and 300000 are to stay free" in note
+    assert f"Its files stay in {tiny_disk / 'work' / 'p' / 'small'}." in done.stderr
+    assert site.files(small) == {"input": b"x"}
+    assert site.dataset(waits)["state"] == "unprocessed"
+
+
+def test_a_folder_that_cannot_be_one_is_said_before_anything_is_claimed(site: Site, tmp_path: Path) -> None:
+    slug = site.add_dataset(site.add_project("P", "true\n"), "one", {"input": b"x"})
+    for place in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / "work"):
+        (tmp_path / "file").touch()
+        (tmp_path / "work").mkdir(exist_ok=True)
+        (tmp_path / "work" / ".state").touch()
+        done = site.crunch("next", "--directory", str(place), code=1)
+        assert f"The directory {place} cannot be written" in done.stderr
+        assert "Choose another --directory" in done.stderr
+    assert site.dataset(slug)["state"] == "unprocessed"
+    assert site.statuses(slug) == []
