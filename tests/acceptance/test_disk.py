@@ -64,3 +64,21 @@ def test_a_folder_that_cannot_be_one_is_said_before_anything_is_claimed(site: Si
         assert "Choose another --directory" in done.stderr
     assert site.dataset(slug)["state"] == "unprocessed"
     assert site.statuses(slug) == []
+
+
+def test_a_full_storage_fails_upload_and_what_was_published_stays(site: Site, tmp_path: Path, tiny_disk: Path) -> None:
+    site.storage_settings = tmp_path / "tiny.toml"
+    site.storage_settings.write_text(f'MEDIA_ROOT = "{tiny_disk}"\n')
+    slug = site.add_dataset(site.add_project("P", "head -c ${BYTES:-10} /dev/zero > out\n"), "one", {"input": b"x"})
+    site.crunch("next")
+    before, manifest = site.files(slug), site.read(slug, ".crunch/manifest-1.json")
+
+    done = site.crunch("run", slug, code=1, BYTES="2000000")
+
+    assert site.statuses(slug)[-2:] == [(3, 1), (3, 3)]
+    note = site.notes(slug)[-1]
+    assert "The storage is full: " in note and "needs 2000000 bytes" in note and "are free" in note
+    assert f"Its files stay in {site.directory / 'p' / 'one'}." in done.stderr
+    assert (site.files(slug), site.read(slug, ".crunch/manifest-1.json")) == (before, manifest)
+    assert site.dataset(slug)["manifest_fence"] == 1
+    assert list(tiny_disk.rglob("*crunch-part*")) == []
