@@ -13,32 +13,73 @@ from crunch_tasks.files.workspace import Workspace, bound_to, held
 from crunch_tasks.link.claims import Claims, HeldRequest
 from crunch_tasks.link.client import CrunchClient
 from crunch_tasks.link.outbox import Outbox, Place, Recorded, outboxes
-from crunch_tasks.link.sender import deliver_all
+from crunch_tasks.link.sender import deliver, deliver_all
 
 Say = Callable[[str], None]
 
 
-def deliver(
-    directory: Path, client: CrunchClient, claims: Claims, storage: Callable[[], Storage], say: Say
-) -> list[Recorded]:
-    """Deliver the statuses that wait in `directory`, in order, but for those of live runs, which do so themselves.
+class Leftovers:
+    """The statuses, and the claims of dead commands, in one directory; `say` is told in sentences what became of them.
 
-    Then the modified files of what is committed, and was not promoted before its client died, get their own names.
-    Returns each status with what the server said, and says it. Raises ServerError when the server does not answer,
-    Unauthorized when it refuses the token; what is not delivered is kept.
+    Raises ServerError when the server does not answer, Unauthorized when it refuses the token; what is not delivered
+    is kept.
     """
-    delivered = deliver_all(directory, client, held)
-    for recorded in delivered:
-        event = recorded.event
-        what = (
-            f"{event.stage.name.capitalize()} {event.state.name.capitalize()} of an earlier run of {run_of(recorded)}"
-        )
-        say(f"The server refused {what}: {recorded.reason}" if recorded.reason else f"Delivered {what}.")
-    for request in claims.leftovers():
-        with request:
-            if request.granted is not None:
-                _finish_commit(directory, request, storage, say)
-    return delivered
+
+    def __init__(
+        self, directory: Path, client: CrunchClient, claims: Claims, storage: Callable[[], Storage], say: Say
+    ) -> None:
+        self.directory = directory
+        self.client = client
+        self.claims = claims
+        self.storage = storage
+        self.say = say
+
+    def deliver(self) -> list[Recorded]:
+        """Deliver the statuses that wait, in order, but for those of live runs, which do so themselves.
+
+        Then the modified files of what is committed, and was not promoted before its client died, get their own names.
+        Returns each status with what the server said.
+        """
+        delivered = deliver_all(self.directory, self.client, held)
+        self._tell(delivered)
+        for request in self.claims.leftovers():
+            with request:
+                self.settle(request)
+        return delivered
+
+    def settle(self, request: HeldRequest) -> bool:
+        """Whether nothing is left to do for the claim of a dead command, once its last word is delivered.
+
+        What it committed is promoted then. A claim that is not settled may be gone on with.
+        """
+        if request.granted is None:
+            return False
+        slug, fence = request.granted
+        state = Workspace(self.directory, slug).state
+        outbox = Outbox(state)
+        with held(state) as holder:
+            if holder is not None:
+                return False
+            self._tell([deliver(self.client, outbox, recorded) for recorded in outbox.pending()])
+            last = outbox.find(fence, Stage.UPLOAD, State.SUCCESS)
+            if last is None or last.place is not Place.SENT or not last.effective:
+                return False
+            try:
+                prefix = f"{bound_to(state)['base_path']}/"
+                publication.promote(self.storage(), prefix, fence, last.event.manifest_sha256)
+            except (StorageError, WorkspaceError, FileNotFoundError) as problem:
+                # It is committed all the same. Whoever reads the dataset next moves the rest to its place first.
+                self.say(f"The modified files of {slug} are not at their own names yet: {problem}")
+                return True
+        request.forget()
+        return True
+
+    def _tell(self, delivered: list[Recorded]) -> None:
+        for recorded in delivered:
+            stage, state = recorded.event.stage.name.capitalize(), recorded.event.state.name.capitalize()
+            what = f"{stage} {state} of an earlier run of {run_of(recorded)}"
+            refused = f"The server refused {what}: {recorded.reason}"
+            self.say(refused if recorded.reason else f"Delivered {what}.")
 
 
 def run_of(recorded: Recorded) -> str:
@@ -49,19 +90,3 @@ def run_of(recorded: Recorded) -> str:
 def waiting(directory: Path) -> list[Recorded]:
     """What is not delivered yet, a live run's included."""
     return [recorded for outbox in outboxes(directory) for recorded in outbox.pending()]
-
-
-def _finish_commit(directory: Path, request: HeldRequest, storage: Callable[[], Storage], say: Say) -> None:
-    """Promote what a dead command's claim committed, if it did; then nothing is left to do for that claim."""
-    slug, fence = request.granted or ("", 0)
-    try:
-        state = Workspace(directory, slug).state
-        last = Outbox(state).find(fence, Stage.UPLOAD, State.SUCCESS)
-        if last is None or last.place is not Place.SENT or not last.effective:
-            return
-        publication.promote(storage(), f"{bound_to(state)['base_path']}/", fence, last.event.manifest_sha256)
-    except (StorageError, WorkspaceError, FileNotFoundError) as problem:
-        # It is committed all the same. Whoever reads the dataset next moves the rest to its place first.
-        say(f"The modified files of {slug} are not at their own names yet: {problem}")
-        return
-    request.forget()

@@ -26,7 +26,7 @@ from crunch_tasks.link.lease import Lease
 from crunch_tasks.settings import ClientSettings, client_settings
 from crunch_tasks.stopping import stoppable
 from crunch_tasks.storage_settings import secrets_of
-from flows import leftovers
+from flows.leftovers import Leftovers
 from flows.report import Report
 
 
@@ -50,8 +50,12 @@ class Session:
 
     def finish_leftovers(self) -> None:
         """Deliver what earlier runs here could not, and finish what that commits. Before anything is claimed."""
+        self._leftovers.deliver()
+
+    @property
+    def _leftovers(self) -> Leftovers:
         storage = functools.partial(self.storage, LEASE_SECONDS)
-        leftovers.deliver(self.settings.directory, self.client, self.claims, storage, self.report.say)
+        return Leftovers(self.settings.directory, self.client, self.claims, storage, self.report.say)
 
     def claim(self, *, project: str = "", dataset: str = "") -> Lease | None:
         """A lease on `dataset`, or on the next one that waits (of `project`); None when none does.
@@ -63,6 +67,10 @@ class Session:
         if problem:
             raise WorkspaceError(f"{problem} No dataset was claimed.")
         for request in self.claims.leftovers():
+            # Its client may have died since this command began, beside it in the same directory.
+            if self._leftovers.settle(request):
+                request.leave()
+                continue
             lease = self._again(request)
             if lease is None:
                 continue

@@ -25,22 +25,22 @@ def sync(settings: ClientSettings, json_: AsJson = False) -> None:
     """
     from crunch_tasks.files.opening import open_storage
     from crunch_tasks.link.claims import Claims
-    from flows import leftovers
+    from flows.leftovers import Leftovers, run_of, waiting
 
     say = console(stderr=True)
     with connected(settings, "storage_settings") as (client, complete):
-        delivered = leftovers.deliver(
+        delivered = Leftovers(
             complete.directory,
             client,
             Claims(complete.directory, complete.url),
             lambda: open_storage(complete.storage_config()),
             lambda sentence: say.print(shown(sentence), soft_wrap=True),
-        )
-    waiting = leftovers.waiting(complete.directory)
-    if waiting:
-        slugs = ", ".join(sorted({leftovers.run_of(recorded) for recorded in waiting}))
+        ).deliver()
+    left = waiting(complete.directory)
+    if left:
+        slugs = ", ".join(sorted({run_of(recorded) for recorded in left}))
         say.print(
-            shown(f"{len(waiting)} updates wait still, of runs that go on or of another server: {slugs}"),
+            shown(f"{len(left)} updates wait still, of runs that go on or of another server: {slugs}"),
             soft_wrap=True,
         )
     elif not delivered:
@@ -48,7 +48,7 @@ def sync(settings: ClientSettings, json_: AsJson = False) -> None:
     if json_:
         rows = [
             {
-                "dataset": leftovers.run_of(recorded),
+                "dataset": run_of(recorded),
                 "stage": recorded.event.stage.name.lower(),
                 "state": recorded.event.state.name.lower(),
                 "effective": recorded.effective,
@@ -56,6 +56,6 @@ def sync(settings: ClientSettings, json_: AsJson = False) -> None:
             }
             for recorded in delivered
         ]
-        sys.stdout.write(json.dumps({"delivered": rows, "waiting": len(waiting)}) + "\n")
-    if waiting:
+        sys.stdout.write(json.dumps({"delivered": rows, "waiting": len(left)}) + "\n")
+    if left:
         raise typer.Exit(WAITS)

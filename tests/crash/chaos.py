@@ -30,7 +30,7 @@ from tests.crash.population import DATASETS, add_datasets, results
 from tests.support.depth import SEED
 from tests.support.relay import Relay, relay
 from tests.support.seaweed import seaweed
-from tests.support.servers import CrunchServer
+from tests.support.servers import CrunchServer, postgres
 from tests.support.site import CRUNCH, Site
 
 MARK = "CHAOS_TEST"
@@ -56,7 +56,14 @@ class Chaos:
         with ExitStack() as stack:
             folder = self.folder
             self.prefect_port = free_port()
-            self.prefect = stack.enter_context(prefect_server(folder / "prefect", self.prefect_port))
+            # On SQLite it stalls when several clients write at once.
+            database = stack.enter_context(postgres()).new_database().replace("postgresql://", "postgresql+asyncpg://")
+            self.prefect = prefect_server(folder / "prefect", self.prefect_port)
+            self.prefect.environment = {
+                **self.prefect.environment,
+                "PREFECT_SERVER_DATABASE_CONNECTION_URL": database,
+            }
+            stack.enter_context(self.prefect)
             self.s3 = stack.enter_context(seaweed(folder / "s3"))
             self.to_s3: Relay = stack.enter_context(relay(urlsplit(self.s3.endpoint).port or 0))
             (folder / "server").mkdir()

@@ -71,18 +71,16 @@ class Case:
 class Walker:
     """Runs cases one after another against one site, each with a project, dataset and folders of its own."""
 
-    def __init__(self, site: Site, folder: Path, workflow: str = WORKFLOW, **project: Any) -> None:
+    def __init__(self, site: Site, folder: Path) -> None:
         self.site = site
         self.folder = folder
-        self.workflow = workflow
-        self.project = project
         self.count = 0
 
-    def add(self) -> str:
+    def add(self, **project: Any) -> str:
         """A new project with one dataset; its slug."""
         self.count += 1
         name = f"w{self.count}"
-        self.site.add_project(name, self.workflow, **self.project)
+        self.site.add_project(name, WORKFLOW, **project)
         return self.site.add_dataset(name, "d", INPUTS)
 
     def start(self, slug: str, where: str, **environment: str) -> subprocess.Popen[str]:
