@@ -130,6 +130,7 @@ def _run_processes(run: DatasetRun, check: Check) -> None:
         os.environ,
         dataset=run.claim.slug,
         project=str(run.claim.project["slug"]),
+        workspace=run.workspace.mark,
         cores=run.options.cores,
         secrets=run.secrets,
     )

@@ -14,6 +14,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from prefect.states import Cancelled as PrefectCancelled
 from prefect.utilities.urls import url_for
 
+from crunch_tasks.compute.leftovers import end_leftovers
 from crunch_tasks.contract import Stage, State
 from crunch_tasks.errors import Cancelled, CrunchError, WorkspaceError
 from crunch_tasks.files import cleaning
@@ -108,6 +109,7 @@ def _locked_workspace(lease: Lease, settings: ClientSettings, stack: ExitStack) 
     try:
         workspace = Workspace(settings.directory, lease.claim.slug, low_water=settings.low_water)
         stack.enter_context(workspace.lock())
+        end_leftovers(workspace.mark)
     except CrunchError as error:
         lease.release(str(error))
         raise

@@ -11,6 +11,9 @@ OURS = ("CRUNCH_", "PREFECT_")
 """Variables that begin so belong to Crunch and its engine: they hold tokens, and a `crunch` or Prefect that a workflow
 starts must not take itself for a part of this run."""
 
+WORKSPACE = "CRUNCH_WORKSPACE"
+"""The variable that tells a workflow its folder, and us later which processes are its."""
+
 SHORT_SECRET = 8
 """A secret of fewer characters is only looked for as a whole value: inside others it would be found by chance."""
 
@@ -20,10 +23,11 @@ def workflow_environment(
     *,
     dataset: str = "",
     project: str = "",
+    workspace: str = "",
     cores: int | None = None,
     secrets: Iterable[str] = (),
 ) -> dict[str, str]:
-    """What a workflow gets of `environ`, plus CRUNCH_DATASET, CRUNCH_PROJECT (slugs) and CRUNCH_CORES.
+    """What a workflow gets of `environ`, plus CRUNCH_DATASET, CRUNCH_PROJECT, CRUNCH_WORKSPACE and CRUNCH_CORES.
 
     Dropped are Crunch's and Prefect's variables, and each whose value holds one of `secrets` (the token, the
     storage's keys). The commands beside this Python, such as `snakemake`, come first on PATH.
@@ -36,7 +40,12 @@ def workflow_environment(
     }
     tools = str(Path(sys.executable).parent)
     kept["PATH"] = os.pathsep.join([tools, kept.get("PATH") or os.defpath])
-    told = {"CRUNCH_DATASET": dataset, "CRUNCH_PROJECT": project, "CRUNCH_CORES": "" if cores is None else str(cores)}
+    told = {
+        "CRUNCH_DATASET": dataset,
+        "CRUNCH_PROJECT": project,
+        WORKSPACE: workspace,
+        "CRUNCH_CORES": "" if cores is None else str(cores),
+    }
     kept.update({name: value for name, value in told.items() if value})
     return kept
 

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from crunch_tasks.compute import supervisor
+from crunch_tasks.compute.environment import WORKSPACE
+from crunch_tasks.compute.leftovers import end_leftovers
 from crunch_tasks.crash import Point, reached
 from crunch_tasks.errors import WorkflowFailed, WorkspaceError
 
@@ -103,6 +105,7 @@ class _Supervised:
     """A command under its supervisor; leaving the context ends whatever still lives."""
 
     def __init__(self, argv: Sequence[str], cwd: Path, env: Mapping[str, str], log_fd: int, grace_s: float) -> None:
+        self.mark = env.get(WORKSPACE, "")
         self.grace_s = grace_s
         self.received = b""
         self.reports: list[dict[str, Any]] = []
@@ -157,19 +160,17 @@ class _Supervised:
         for report in self.reports:
             if "error" in report:
                 raise WorkflowFailed(f"The workflow cannot be started: {report['error']}.")
-        if not self.reports or "returncode" not in self.reports[-1]:
-            self._end_without_supervisor()
+        if not self._told_the_end:
+            code = self.process.wait()
+            raise WorkflowFailed(
+                f"The process that watches the workflow ended early ({_ending(code)}), so the workflow was ended too. "
+                "Memory may have run out."
+            )
         return self.reports[-1]
 
-    def _end_without_supervisor(self) -> None:
-        for report in self.reports:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(report["started"], signal.SIGKILL)
-        code = self.process.wait()
-        raise WorkflowFailed(
-            f"The process that watches the workflow ended early ({_ending(code)}), so the workflow was ended too. "
-            "Memory may have run out."
-        )
+    @property
+    def _told_the_end(self) -> bool:
+        return bool(self.reports) and "returncode" in self.reports[-1]
 
     def _end_tree(self) -> None:
         # From here on the supervisor ends everything by itself, also if a second Ctrl-C stops this wait.
@@ -178,6 +179,15 @@ class _Supervised:
             self.life = -1
         if not self._wait_report(self.grace_s + supervisor.KILL_PATIENCE_S + REPORT_S):
             self.process.kill()
+        if not self._told_the_end:
+            self._end_without_supervisor()
+
+    def _end_without_supervisor(self) -> None:
+        for report in self.reports:
+            with contextlib.suppress(KeyError, ProcessLookupError):
+                os.killpg(report["started"], signal.SIGKILL)
+        if self.mark:
+            end_leftovers(self.mark)
 
     def _wait_report(self, timeout_s: float) -> bool:
         """Read reports until the last, for `timeout_s` seconds at most; True when it is there."""

@@ -162,6 +162,11 @@ class Workspace:
         """Where downloads are until they are complete; on the workspace's file system, as they move by rename."""
         return self.state / "partial"
 
+    @property
+    def mark(self) -> str:
+        """What the environment of its workflow's processes says of it: the same however its path is written."""
+        return os.path.realpath(self.root)
+
     @cached_property
     def hashes(self) -> HashCache:
         return HashCache(self.state / "hashes.json")

@@ -16,7 +16,7 @@ from crunch_tasks.compute import process, supervisor
 from crunch_tasks.compute.diagnostics import diagnostics
 from crunch_tasks.errors import LeaseLost, WorkflowFailed, WorkspaceError
 
-MARK = "CRUNCH_TEST_MARK"
+MARK = "CRUNCH_WORKSPACE"
 
 
 class Commands:
@@ -135,8 +135,7 @@ def test_a_killed_supervisor_is_told_and_the_command_ends_too(commands):
                 one.kill()
 
     with pytest.raises(WorkflowFailed, match="SIGKILL"):
-        commands("sleep 600 & touch begun; sleep 600", check=check)
-    psutil.wait_procs(commands.survivors(), timeout=10)
+        commands("setsid -f bash -c 'trap \"\" TERM; sleep 600; sleep 600'; touch begun; sleep 600", check=check)
     assert commands.survivors() == []
 
 

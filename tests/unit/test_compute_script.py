@@ -161,7 +161,12 @@ def test_a_workflow_sees_the_users_environment_but_nothing_of_ours():
         "CONTAINS": "xabcx",
     }
     seen = workflow_environment(
-        environ, dataset="p:d", project="p", cores=2, secrets=["canary-secret-1", "abc", "", "never-there"]
+        environ,
+        dataset="p:d",
+        project="p",
+        workspace="/w",
+        cores=2,
+        secrets=["canary-secret-1", "abc", "", "never-there"],
     )
     tools = Path(sys.executable).parent
     assert seen == {
@@ -170,5 +175,6 @@ def test_a_workflow_sees_the_users_environment_but_nothing_of_ours():
         "CONTAINS": "xabcx",
         "CRUNCH_DATASET": "p:d",
         "CRUNCH_PROJECT": "p",
+        "CRUNCH_WORKSPACE": "/w",
         "CRUNCH_CORES": "2",
     }
