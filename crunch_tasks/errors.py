@@ -12,6 +12,8 @@
     |   +-- Refused                 1   403, 404, 409, 422: the server understood and said no
     +-- StorageError                1   the storage refused or broke
     |   +-- TransferError           1   retryable: a transfer did not finish, or its bytes did not verify
+    |   |   +-- TimedOut        1   retryable: a request did not end in its time
+    |   |   +-- TooSlow         1   retryable, once: what arrives is less than the least rate
     |   +-- ObjectMissing           1   an object that should be there is not
     |   +-- RenamingStorage         1   the storage stored under another name than asked
     +-- NamesRefused                1   file names that cannot be kept safely, all of them listed
@@ -100,6 +102,14 @@ class TransferError(StorageError):
     """A file did not arrive as it was sent."""
 
     retryable = True
+
+
+class TimedOut(TransferError):
+    """A request to the storage did not end in its time."""
+
+
+class TooSlow(TransferError):
+    """The line to the storage is too slow."""
 
 
 class ObjectMissing(StorageError):

@@ -5,26 +5,17 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import mimetypes
-import re
 import threading
-from collections.abc import Callable, Iterator
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import obstore
-from obstore.exceptions import (
-    BaseError,
-    InvalidPathError,
-    NotSupportedError,
-    PermissionDeniedError,
-    PreconditionError,
-    UnauthenticatedError,
-    UnknownConfigurationKeyError,
-)
 
-from crunch_tasks.errors import CrunchError, NamesRefused, ObjectMissing, StorageError, TransferError
+from crunch_tasks.errors import ObjectMissing, TimedOut, TransferError
+from crunch_tasks.files.object_store_errors import changed, has_timed_out, translated
 from crunch_tasks.files.object_store_settings import Opened, open_from_django
-from crunch_tasks.files.parallel import ahead, in_parallel
+from crunch_tasks.files.pace import CHUNK, STEP, patience_for, too_slow
+from crunch_tasks.files.parallel import Moved, Width, ahead, in_parallel, in_time
 from crunch_tasks.files.storage import BLOCK, LARGE, Content, ObjectInfo, Source
 from crunch_tasks.files.sums import PartSum, md5_of, sum_of_parts
 from crunch_tasks.files.verify import md5_by_reading
@@ -40,15 +31,10 @@ PARTS_AT_ONCE = 3
 
 RANGE = 3 * BLOCK
 RANGES_AT_ONCE = 2
-CHUNK = BLOCK // 4
 """Large objects are read in ranges of RANGE bytes, so many at once, in chunks, as one piece takes twice its size."""
 
 LARGEST_COPY = 4 * 1024 * 1024 * 1024
 """S3 copies objects of up to 5 GB with one request; larger ones go through this machine."""
-
-_LASTING = (
-    PermissionDeniedError, UnauthenticatedError, NotSupportedError, UnknownConfigurationKeyError, InvalidPathError
-)  # fmt: skip
 
 
 def open_object_store(django_storage: Any, timeout_s: float) -> ObjectStorage:
@@ -65,6 +51,11 @@ class ObjectStorage:
     def __init__(self, opened: Opened, timeout_s: float) -> None:
         self.description = opened.description
         self.timeout_s = timeout_s
+        self._patience_s = patience_for(timeout_s)
+        self._is_slow = False
+        self._parts_at_once = Width(PARTS_AT_ONCE)
+        self._asker = opened.asker
+        self._quick = opened.quick
         self._reader = opened.reader
         self._writer = opened.writer
         self._attributes = opened.attributes
@@ -76,8 +67,8 @@ class ObjectStorage:
 
     def list_objects(self, prefix: str) -> Iterator[ObjectInfo]:
         empty = []
-        with _translated(prefix):
-            for page in obstore.list(self._reader, prefix or None, chunk_size=1000):
+        with translated(prefix):
+            for page in obstore.list(self._asker, prefix or None, chunk_size=1000):
                 for meta in page:
                     if not meta["path"].startswith(prefix):
                         continue
@@ -94,8 +85,8 @@ class ObjectStorage:
 
     def stat(self, key: str) -> ObjectInfo | None:
         try:
-            with _translated(key):
-                return self._info(obstore.head(self._reader, key))
+            with translated(key):
+                return self._info(obstore.head(self._asker, key))
         except ObjectMissing:
             return None
 
@@ -115,28 +106,46 @@ class ObjectStorage:
         return self._first_part(source.key)
 
     def read(self, key: str) -> bytes:
-        with _translated(key):
-            return obstore.get(self._reader, key).bytes().to_bytes()
+        if not self._is_slow:
+            try:
+                with translated(key):
+                    return obstore.get(self._quick, key).bytes().to_bytes()
+            except TimedOut:
+                # Whoever has more to fetch than comes in that time goes on with a thread that counts what comes.
+                self._is_slow = True
+
+        def fetch(moved: Moved) -> bytes:
+            with translated(key):
+                return b"".join(_counted(obstore.get(self._reader, key).stream(min_chunk_size=STEP), moved))
+
+        try:
+            return in_time(fetch, self._patience_s)
+        except TimeoutError as error:
+            raise too_slow(key, self.description, STEP, self._patience_s) from error
 
     def iter_bytes(self, source: Source, start: int = 0) -> Iterator[memoryview]:
         """In ranges, several at once, all of one version of the object; empty ones are not asked for."""
 
-        def fetch(at: int) -> list[memoryview]:
+        def fetch(at: int, moved: Moved) -> list[memoryview]:
             end = min(at + RANGE, source.size)
             options: GetOptions = {"range": (at, end)}
             if source.tag and not source.tag.startswith("mtime-"):
                 options["if_match"] = source.tag
-            with _translated(source.key):
+            with translated(source.key):
                 answer = obstore.get(self._reader, source.key, options=options)
                 if answer.meta["size"] != source.size:
-                    raise _changed(source.key)
-                chunks = [memoryview(chunk) for chunk in answer.stream(min_chunk_size=CHUNK)]
+                    raise changed(source.key)
+                chunks = list(_counted(answer.stream(min_chunk_size=CHUNK), moved))
             arrived = at + sum(map(len, chunks))
             if arrived != end:
                 raise TransferError(f"{source.key!r} was cut short on its way, after {arrived} of {source.size} bytes")
             return chunks
 
-        return chain.from_iterable(ahead(fetch, range(start, source.size, RANGE), RANGES_AT_ONCE))
+        try:
+            for chunks in ahead(fetch, range(start, source.size, RANGE), RANGES_AT_ONCE, self._patience_s):
+                yield from chunks
+        except TimeoutError as error:
+            raise too_slow(source.key, self.description, CHUNK, self._patience_s) from error
 
     def send(self, content: Content, key: str, before_commit: Callable[[], None]) -> ObjectInfo:
         part = self.part_size(content.size)
@@ -145,7 +154,7 @@ class ObjectStorage:
             data = content.read()
             before_commit()
             return self.write(key, data, content.md5)
-        with _translated(key), self._large:
+        with translated(key), self._large:
             etag, expected = self._send_parts(content, part, key, before_commit)
         if sum_of_parts(etag) != expected:
             self._read_back(key, content.size, content.md5)
@@ -168,15 +177,22 @@ class ObjectStorage:
             # request takes half of `timeout_s` at most.
             before_commit()
 
-        answer = obstore.put(
-            self._writer,
-            key,
-            blocks(),
-            attributes=self._attributes_of(key),
-            use_multipart=True,
-            chunk_size=part,
-            max_concurrency=PARTS_AT_ONCE,
-        )
+        at_once = self._parts_at_once.width
+        try:
+            answer = obstore.put(
+                self._writer,
+                key,
+                blocks(),
+                attributes=self._attributes_of(key),
+                use_multipart=True,
+                chunk_size=part,
+                max_concurrency=at_once,
+            )
+        except BaseException as error:
+            if has_timed_out(error):
+                self._parts_at_once.narrow(at_once)
+            raise
+        self._parts_at_once.widen()
         return answer["e_tag"], content.parts or sums.result()
 
     def part_size(self, size: int) -> int | None:
@@ -193,15 +209,15 @@ class ObjectStorage:
 
     def write(self, key: str, data: bytes, md5: str | None = None) -> ObjectInfo:
         md5 = md5 or hashlib.md5(data, usedforsecurity=False).hexdigest()
-        with _translated(key):
+        with translated(key):
             answer = obstore.put(self._writer, key, data, attributes=self._attributes_of(key), use_multipart=False)
         if md5_of(answer["e_tag"]) != md5:
             self._read_back(key, len(data), md5)
         return ObjectInfo(key, len(data), None, md5, answer["e_tag"])
 
     def copy(self, source: str, target: str) -> None:
-        with _translated(source):
-            info = self._info(obstore.head(self._reader, source))
+        with translated(source):
+            info = self._info(obstore.head(self._asker, source))
             if info.size <= LARGEST_COPY:
                 obstore.copy(self._writer, source, target)
                 return
@@ -212,11 +228,11 @@ class ObjectStorage:
                     self.iter_bytes(info.as_source()),
                     attributes=self._attributes_of(target),
                     chunk_size=self.part_size(info.size) or PART,
-                    max_concurrency=PARTS_AT_ONCE,
+                    max_concurrency=self._parts_at_once.width,
                 )
 
     def delete(self, key: str) -> None:
-        with contextlib.suppress(ObjectMissing), _translated(key):
+        with contextlib.suppress(ObjectMissing), translated(key):
             obstore.delete(self._writer, [key])
 
     def flush(self) -> None:
@@ -235,38 +251,7 @@ class ObjectStorage:
         return {"Content-Type": kind or "application/octet-stream", **self._attributes}
 
 
-# A listing that is refused (wrong key, no such bucket) has no class of its own in obstore, only its words.
-_REFUSED = re.compile(r"status code: 4(?!08|29)\d\d")
-
-
-@contextlib.contextmanager
-def _translated(key: str) -> Iterator[None]:
-    """Turn obstore's errors into ours, naming the key."""
-    try:
-        yield
-    except CrunchError:
-        raise
-    except FileNotFoundError as error:
-        raise ObjectMissing(f"{key!r} is not in the storage: {_short(error)}") from error
-    except PreconditionError as error:
-        raise _changed(key) from error
-    except InvalidPathError as error:
-        raise NamesRefused([f"below {key!r}: {_short(error)}"]) from error
-    except _LASTING as error:
-        raise StorageError(f"The storage refused {key!r}: {_short(error)}") from error
-    except ValueError as error:
-        raise NamesRefused([f"{key!r}: {_short(error)}"]) from error
-    except (BaseError, OSError) as error:
-        if _REFUSED.search(str(error)):
-            raise StorageError(f"The storage refused {key!r}: {_short(error)}") from error
-        raise TransferError(f"{key!r} could not be transferred: {_short(error)}") from error
-
-
-def _changed(key: str) -> TransferError:
-    return TransferError(f"{key!r} changed while it was being read; run again when nothing writes to it")
-
-
-def _short(error: Exception) -> str:
-    """The first paragraph of obstore's message, without query strings, which can carry a signature."""
-    text = " ".join(str(error).split("\n\nDebug source")[0].split())
-    return re.sub(r"\?\S+", "?...", text)[:400]
+def _counted(chunks: Iterable[Any], moved: Moved) -> Iterator[memoryview]:
+    for chunk in chunks:
+        moved()
+        yield memoryview(chunk)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from crunch_tasks.errors import SettingsError
+from crunch_tasks.files.pace import patience_for
 
 _ATTRIBUTES = {
     "CacheControl": "Cache-Control",
@@ -32,9 +33,15 @@ _ATTRIBUTES = {
 
 @dataclass(frozen=True)
 class Opened:
-    """A bucket ready to use: `reader` may take long over a body, `writer` ends within the time-out, done or not."""
+    """A bucket ready to use, by four kinds of requests.
+
+    `asker` is for what lies there, `quick` reads what comes at once, `reader` may take long over a body, `writer` ends
+    within the time-out, done or not.
+    """
 
     description: str
+    asker: Any
+    quick: Any
     reader: Any
     writer: Any
     etag_is_md5: bool
@@ -54,40 +61,36 @@ def open_from_django(storage: Any, timeout_s: float) -> Opened:
     return makers[kind](storage, timeout_s)
 
 
-def _times(timeout_s: float) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Client options and retries for reading and for writing.
+def _times(timeout_s: float) -> dict[str, tuple[timedelta, float]]:
+    """How long a request of each kind may take, and after how many seconds no retry of it starts any more.
 
-    A download lasts as long as it lasts, while bytes arrive. A write is over, one way or the other, after
-    `timeout_s`, so that a lease with more time left than that covers it: no retry starts in the last part of it. That
-    is two requests for an upload in parts, so each has half of the time.
+    A write is over, one way or the other, after `timeout_s`, so that a lease with more time left than that covers it:
+    no retry starts in the last part of it. That is two requests for an upload in parts, so each has half of the time:
+    120 s of the 300 that a lease of 900 allows. In that time a part or a file of 8 MiB has to arrive, which takes a
+    line of 70 kB/s; where more of them at once would need a faster one, fewer are sent at once (`parallel.Width`).
     """
-    request = timedelta(seconds=timeout_s * 0.8)
-    write_request = timedelta(seconds=timeout_s * 0.4)
-    read = {
-        "timeout": timedelta(days=30),
-        "read_timeout": request,
-        "connect_timeout": min(request, timedelta(seconds=10)),
+    patience_s = patience_for(timeout_s)
+    return {
+        # A page of a listing is half a megabyte.
+        "asker": (timedelta(seconds=min(60.0, timeout_s * 0.8)), patience_s / 2),
+        "quick": (timedelta(seconds=patience_s), patience_s / 2),
+        # What is too slow is found out by who counts what comes; this ends its connection.
+        "reader": (timedelta(days=1), patience_s / 2),
+        "writer": (timedelta(seconds=timeout_s * 0.4), timeout_s * 0.1),
     }
-    write = {"timeout": write_request, "connect_timeout": min(write_request, timedelta(seconds=10))}
+
+
+def _stores(store: Callable[..., Any], options: dict[str, Any], timeout_s: float, **arguments: Any) -> dict[str, Any]:
     backoff = {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=5), "base": 2}
-    retry = {"max_retries": 4, "backoff": backoff}
-    return (
-        read,
-        write,
-        {**retry, "retry_timeout": timedelta(seconds=timeout_s * 0.2)},
-        {**retry, "retry_timeout": timedelta(seconds=timeout_s * 0.1)},
-    )
-
-
-def _pair(store: Callable[..., Any], options: dict[str, Any], timeout_s: float, **arguments: Any) -> tuple[Any, Any]:
-    read, write, read_retry, write_retry = _times(timeout_s)
-    try:
-        return (
-            store(client_options={**options, **read}, retry_config=read_retry, **arguments),
-            store(client_options={**options, **write}, retry_config=write_retry, **arguments),
-        )
-    except Exception as error:
-        raise SettingsError(f"The storage settings cannot be used: {str(error).splitlines()[0]}") from error
+    made = {}
+    for kind, (request, retry_s) in _times(timeout_s).items():
+        client = {**options, "timeout": request, "connect_timeout": min(request, timedelta(seconds=10))}
+        retry = {"max_retries": 4, "backoff": backoff, "retry_timeout": timedelta(seconds=retry_s)}
+        try:
+            made[kind] = store(client_options=client, retry_config=retry, **arguments)
+        except Exception as error:
+            raise SettingsError(f"The storage settings cannot be used: {str(error).splitlines()[0]}") from error
+    return made
 
 
 def _require(value: Any, option: str) -> Any:
@@ -144,14 +147,13 @@ def _open_s3(storage: Any, timeout_s: float) -> Opened:
     # A signed payload would be hashed once more; whether it arrived, the sum in the answer tells.
     options["unsigned_payload"] = True
     options |= _s3_address(storage, bucket, s3.get("addressing_style"))
-    reader, writer = _pair(
+    stores = _stores(
         S3Store, _s3_client(storage, config, options), timeout_s, bucket=bucket, prefix=_prefix(storage), **options
     )
     encryption = str(options.get("server_side_encryption", ""))
     return Opened(
         description=f"S3 bucket {bucket}",
-        reader=reader,
-        writer=writer,
+        **stores,
         etag_is_md5=encryption in ("", "AES256"),
         attributes=attributes,
         is_encrypted=lambda key: _s3_is_encrypted(storage, key),
@@ -266,8 +268,8 @@ def _open_gcs(storage: Any, timeout_s: float) -> Opened:
     if storage.custom_endpoint:
         options["base_url"] = storage.custom_endpoint
         client["allow_http"] = storage.custom_endpoint.startswith("http://")
-    reader, writer = _pair(GCSStore, client, timeout_s, bucket=bucket, prefix=_prefix(storage), **options)
-    return Opened(f"Google Cloud Storage bucket {bucket}", reader, writer, etag_is_md5=True, attributes=attributes)
+    stores = _stores(GCSStore, client, timeout_s, bucket=bucket, prefix=_prefix(storage), **options)
+    return Opened(f"Google Cloud Storage bucket {bucket}", **stores, etag_is_md5=True, attributes=attributes)
 
 
 def _open_azure(storage: Any, timeout_s: float) -> Opened:
@@ -289,7 +291,7 @@ def _open_azure(storage: Any, timeout_s: float) -> Opened:
     protocol = "https" if storage.azure_ssl else "http"
     if storage.endpoint_suffix != "core.windows.net" or not storage.azure_ssl:
         options["endpoint"] = f"{protocol}://{account}.blob.{storage.endpoint_suffix}"
-    reader, writer = _pair(
+    stores = _stores(
         AzureStore,
         {"allow_http": not storage.azure_ssl},
         timeout_s,
@@ -300,8 +302,7 @@ def _open_azure(storage: Any, timeout_s: float) -> Opened:
     )
     return Opened(
         f"Azure container {container}",
-        reader,
-        writer,
+        **stores,
         etag_is_md5=False,
         attributes=attributes,
         content_md5=lambda key: _azure_md5(storage, key),

@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from crunch_tasks.errors import CrunchError
+from crunch_tasks.errors import CrunchError, TooSlow
 from crunch_tasks.files.parallel import Check, in_parallel
 from crunch_tasks.files.storage import LARGE, MEDIUM, MEDIUM_AT_ONCE, Storage
 
 TRIES = 4
+SLOW_TRIES = 2
 FIRST_PAUSE_S = 0.2
 TELL_S = 0.1
 """How often to tell how far a transfer is, in seconds: not more often than a person can see."""
@@ -102,7 +103,8 @@ def in_lanes(work: Callable[[str, Check], None], sizes: Mapping[str, int], stora
 def retrying(work: Callable[[], R], check: Check, position: Callable[[], int] = lambda: 0) -> R:
     """Do the work, again with growing pauses while its errors say that this can help.
 
-    It is given up after TRIES failures in a row at the same `position`: who moves on a little each time may go on.
+    It is given up after TRIES failures in a row at the same `position`, SLOW_TRIES where the line is too slow: who
+    moves on a little each time may go on.
     """
     failures, reached = 0, position()
     while True:
@@ -112,6 +114,6 @@ def retrying(work: Callable[[], R], check: Check, position: Callable[[], int] = 
         except CrunchError as error:
             before, reached = reached, position()
             failures = 1 if reached > before else failures + 1
-            if not error.retryable or failures == TRIES:
+            if not error.retryable or failures >= (SLOW_TRIES if isinstance(error, TooSlow) else TRIES):
                 raise
         time.sleep(FIRST_PAUSE_S * 2 ** (failures - 1) * random.uniform(0.5, 1.5))  # noqa: S311

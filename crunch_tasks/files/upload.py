@@ -12,7 +12,7 @@ from crunch_tasks.errors import WorkspaceError
 from crunch_tasks.files import tree
 from crunch_tasks.files.checksums import FileContent, changed
 from crunch_tasks.files.manifest import Entry, Manifest
-from crunch_tasks.files.parallel import Check
+from crunch_tasks.files.parallel import Check, Width
 from crunch_tasks.files.storage import LARGE, ObjectInfo, Storage
 from crunch_tasks.files.transfer import MayWrite, Meter, Tell, TransferReport, in_lanes, nobody, retrying
 from crunch_tasks.files.tree import FileStat, Walk
@@ -49,6 +49,7 @@ def upload(
     size = sum(walk.files[path].size for path in sends)
     meter = Meter(len(sends), size, progress)
     folders = tree.Folders(workspace.root)
+    width = Width(storage.parallel)
     sent: dict[str, Entry] = {}
 
     def send_small(path: str, walked: FileStat, announced: str | None, check: Check) -> tuple[ObjectInfo, str]:
@@ -88,7 +89,12 @@ def upload(
     def send(path: str, check: Check) -> None:
         walked, entry = walk.files[path], entries.get(path)
         once = send_large if walked.size > LARGE else send_small
-        info, md5 = retrying(lambda: once(path, walked, entry.md5 if entry else None, check), check)
+
+        def in_turn() -> tuple[ObjectInfo, str]:
+            with width.turn(check):
+                return once(path, walked, entry.md5 if entry else None, check)
+
+        info, md5 = retrying(in_turn, check)
         reached(Point.FILE_SENT)
         workspace.known.put(info, md5)
         if entry is None:

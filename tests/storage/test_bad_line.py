@@ -12,7 +12,7 @@ import obstore
 import pytest
 
 from crunch_tasks.errors import TransferError, WorkspaceError
-from crunch_tasks.files import object_store, publication, transfer
+from crunch_tasks.files import object_store, transfer
 from crunch_tasks.files.checksums import compute_manifest
 from crunch_tasks.files.comparison import Sign, compare_folder
 from crunch_tasks.files.download import download
@@ -22,6 +22,7 @@ from crunch_tasks.files.plan import Source
 from crunch_tasks.files.storage import LARGE, Storage
 from crunch_tasks.files.upload import upload
 from crunch_tasks.files.workspace import OwnFolder, Workspace
+from tests.support.line import made, send, sources
 from tests.support.proxy import Fault, Proxy, flip, proxy
 from tests.support.seaweed import SeaweedS3
 
@@ -61,25 +62,6 @@ def storage(s3: SeaweedS3, bucket: str, line: Proxy, direct: Storage, tmp_path: 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
     return made(tmp_path / "work", {})
-
-
-def made(directory: Path, files: dict[str, bytes]) -> Workspace:
-    workspace = Workspace(directory, "p:d")
-    workspace.make()
-    for name, data in files.items():
-        (workspace.root / name).write_bytes(data)
-    return workspace
-
-
-def send(storage: Storage, workspace: Workspace) -> None:
-    walk = workspace.walk()
-    manifest = compute_manifest(workspace.root, walk, workspace.hashes, part_size=storage.part_size)
-    upload(storage, {path: f"p/d/{path}" for path in manifest}, workspace, walk, manifest)
-
-
-def sources(storage: Storage, *names: str) -> dict[str, Source]:
-    files = publication.inputs(storage, "p/d").files
-    return {name: files[name] for name in names or files}
 
 
 def spoil(name: str) -> Fault:

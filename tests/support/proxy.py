@@ -1,4 +1,4 @@
-"""An HTTP proxy before a storage, that spoils on command what passes through: flips, truncates, resets."""
+"""An HTTP proxy before a storage, that spoils on command what passes through: flips, truncates, resets, drips."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ import http.client
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
+
+PIECE = 16 * 1024
+"""How much a line of limited rate moves at a time, in bytes."""
 
 HOP_BY_HOP = {"connection", "transfer-encoding", "content-length", "keep-alive"}
 
@@ -20,13 +24,14 @@ class Fault:
     """Of requests with this method whose path has `key` in it, spoil `times`; `seen` counts them.
 
     `change` makes another body of an answer's (GET) or of a request's (PUT), its length told consistently.
-    `reset_after` breaks the connection after so many bytes of it.
+    `reset_after` breaks the connection after so many bytes of it; `drip` moves it byte by byte, one in so many seconds.
     """
 
     method: str
     key: str
     change: Callable[[bytes], bytes] | None = None
     reset_after: int | None = None
+    drip: float = 0.0
     times: int = 10**9
     seen: int = 0
 
@@ -39,9 +44,13 @@ class Fault:
 
 @dataclass
 class Proxy:
-    """`endpoint` is the storage's address for whoever is to go through it; `asked` lists method, path and range."""
+    """`endpoint` is the storage's address for whoever is to go through it; `asked` lists method, path and range.
+
+    `rate` is how many bytes a second the line moves, for all that goes through it at once, either way; None: no limit.
+    """
 
     endpoint: str
+    rate: float | None = None
     faults: list[Fault] = field(default_factory=list)
     asked: list[tuple[str, str, str]] = field(default_factory=list)
     bytes_read: int = 0
@@ -57,6 +66,17 @@ def proxy(storage: str) -> Iterator[Proxy]:
     """A running proxy before the storage at this endpoint."""
     made = Proxy("")
     lock = threading.Lock()
+    closed = threading.Event()
+    free_at = 0.0
+
+    def wait_for_line(size: int) -> None:
+        """Whoever comes takes its turn, so that all who are there get the same share."""
+        nonlocal free_at
+        if made.rate:
+            with lock:
+                free_at = max(free_at, time.monotonic()) + size / made.rate
+                wait = free_at - time.monotonic()
+            closed.wait(wait)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -76,7 +96,7 @@ def proxy(storage: str) -> Iterator[Proxy]:
             if fault and is_upload and fault.reset_after is not None:
                 self.rfile.read(min(length, fault.reset_after))
                 return self._reset()
-            body = self.rfile.read(length)
+            body = self._receive(length, fault.drip if fault and is_upload else 0.0)
             if fault and is_upload and fault.change:
                 body = fault.change(body)
             status, headers, answer = self._ask(body)
@@ -95,9 +115,29 @@ def proxy(storage: str) -> Iterator[Proxy]:
                 return self._reset()
             with lock:
                 made.bytes_read += len(answer)
-            self.wfile.write(answer)
-            self.wfile.flush()
+            self._send(answer, fault.drip if fault and not is_upload else 0.0)
             return None
+
+        def _receive(self, length: int, drip: float) -> bytes:
+            body = bytearray()
+            while len(body) < length:
+                piece = self.rfile.read(min(1 if drip else PIECE, length - len(body)))
+                if not piece or closed.wait(drip):
+                    raise ConnectionError
+                wait_for_line(len(piece))
+                body += piece
+            return bytes(body)
+
+        def _send(self, answer: bytes, drip: float) -> None:
+            pieces = 1 if drip else PIECE if made.rate else len(answer) or 1
+            for start in range(0, len(answer), pieces):
+                wait_for_line(pieces)
+                self.wfile.write(answer[start : start + pieces])
+                if drip:
+                    self.wfile.flush()
+                    if closed.wait(drip):
+                        raise ConnectionError
+            self.wfile.flush()
 
         def _ask(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
             line = http.client.HTTPConnection(urlsplit(storage).netloc, timeout=60)
@@ -136,5 +176,6 @@ def proxy(storage: str) -> Iterator[Proxy]:
     try:
         yield made
     finally:
+        closed.set()
         server.shutdown()
         server.server_close()
