@@ -1,4 +1,4 @@
-"""An HTTP proxy before a storage, that spoils on command what passes through: flips, truncates, resets, drips."""
+"""An HTTP proxy before a storage or a server, that spoils on command what passes through."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
@@ -25,6 +25,7 @@ class Fault:
 
     `change` makes another body of an answer's (GET) or of a request's (PUT), its length told consistently.
     `reset_after` breaks the connection after so many bytes of it; `drip` moves it byte by byte, one in so many seconds.
+    `status` is answered, with `headers`, instead of asking; `lose` breaks the connection when the other side answers.
     """
 
     method: str
@@ -32,6 +33,9 @@ class Fault:
     change: Callable[[bytes], bytes] | None = None
     reset_after: int | None = None
     drip: float = 0.0
+    status: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict)
+    lose: bool = False
     times: int = 10**9
     seen: int = 0
 
@@ -63,7 +67,7 @@ def flip(offset: int) -> Callable[[bytes], bytes]:
 
 @contextlib.contextmanager
 def proxy(storage: str) -> Iterator[Proxy]:
-    """A running proxy before the storage at this endpoint."""
+    """A running proxy before the storage, or the server, at this address."""
     made = Proxy("")
     lock = threading.Lock()
     closed = threading.Event()
@@ -99,7 +103,12 @@ def proxy(storage: str) -> Iterator[Proxy]:
             body = self._receive(length, fault.drip if fault and is_upload else 0.0)
             if fault and is_upload and fault.change:
                 body = fault.change(body)
-            status, headers, answer = self._ask(body)
+            if fault and fault.status:
+                status, headers, answer = fault.status, list(fault.headers.items()), b""
+            else:
+                status, headers, answer = self._ask(body)
+            if fault and fault.lose:
+                return self._reset()
             if fault and not is_upload and fault.change:
                 answer = fault.change(answer)
             self.send_response_only(status)
@@ -159,7 +168,7 @@ def proxy(storage: str) -> Iterator[Proxy]:
             self.connection.close()
             self.close_connection = True
 
-        do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _pass
+        do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = _pass
 
         def handle(self) -> None:
             with contextlib.suppress(OSError, ValueError):
