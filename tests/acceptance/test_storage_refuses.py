@@ -1,0 +1,48 @@
+"""An S3 that refuses, loses or lacks what a run needs fails that run, with the object in the note, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.proxy import Fault, proxy
+from tests.support.seaweed import SeaweedS3
+from tests.support.site import Site
+
+pytestmark = pytest.mark.parametrize("storage_settings", ["s3"], indirect=True)
+
+MAKES = "#!/bin/bash\necho more >> input.txt\nfor i in 1 2 3; do echo $i > out$i; done\n"
+INPUTS = {"input.txt": b"x\n", "other.txt": b"y\n"}
+
+
+def test_each_is_told_and_publishes_nothing(site: Site, s3: SeaweedS3, tmp_path: Path) -> None:
+    project = site.add_project("P", MAKES)
+    refused, gone, empty = (
+        site.add_dataset(project, name, files)
+        for name, files in {"refused": INPUTS, "gone": INPUTS, "empty": {}}.items()
+    )
+    with proxy(s3.endpoint) as line:
+        settings = tmp_path / "behind.toml"
+        settings.write_text(site.storage_settings.read_text().replace(s3.endpoint, line.endpoint))
+        line.faults = [
+            Fault("PUT", "/refused/out2", status=403),
+            Fault("GET", "/gone/other.txt", status=404),
+        ]
+        outcome = json.loads(site.crunch("loop", "--json", "--storage-settings", str(settings), code=1).stdout)
+
+    assert [run["result"] for run in outcome["runs"]] == ["failed"] * 3
+    failed_setup, failed_upload = [(1, 1), (1, 3)], [(1, 1), (1, 2), (2, 1), (2, 2), (3, 1), (3, 3)]
+    for slug, statuses, said in (
+        (refused, failed_upload, "refused 'p/refused/out2'"),
+        (gone, failed_setup, "'p/gone/other.txt' is not in the storage"),
+        (empty, failed_setup, "no files under 'p/empty/'"),
+    ):
+        assert said in site.notes(slug)[-1]
+        assert site.statuses(slug) == statuses
+        assert not site.dataset(slug)["manifest_sha256"]
+        keys = [info.key for info in site.storage.list_objects(f"{site.dataset(slug)['base_file_path']}/")]
+        assert not [key for key in keys if "manifest-" in key]
+        for path, content in () if slug == empty else INPUTS.items():
+            assert site.read(slug, path) == content
