@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from crunch_tasks.files import transfer
 from crunch_tasks.files.opening import open_storage
 from crunch_tasks.files.storage import Storage
+from crunch_tasks.files.workspace import Workspace
 from crunch_tasks.testing import MemoryStorage
 from tests.support.seaweed import SeaweedS3, seaweed
 from tests.support.sftp import sftp
@@ -71,3 +74,20 @@ def storage_of(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Calla
 @pytest.fixture(params=KINDS)
 def storage(request: pytest.FixtureRequest, storage_of: Callable[[str], Storage]) -> Storage:
     return storage_of(request.param)
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "FIRST_PAUSE_S", 0.0)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    made = Workspace(tmp_path / "work", "p:d1")
+    made.make()
+    return made
+
+
+@pytest.fixture
+def directories(tmp_path: Path) -> Iterator[Path]:
+    return (tmp_path / f"machine-{number}" for number in itertools.count())

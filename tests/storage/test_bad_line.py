@@ -12,7 +12,7 @@ import obstore
 import pytest
 
 from crunch_tasks.errors import TransferError, WorkspaceError
-from crunch_tasks.files import object_store, transfer
+from crunch_tasks.files import object_store
 from crunch_tasks.files.checksums import compute_manifest
 from crunch_tasks.files.comparison import Sign, compare_folder
 from crunch_tasks.files.download import download
@@ -32,11 +32,6 @@ MIB = 1024 * 1024
 SMALL = b"one small file"
 BIG = os.urandom(MIB) * 20
 """20 MiB, sent in parts of 8."""
-
-
-@pytest.fixture(autouse=True)
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer, "FIRST_PAUSE_S", 0.0)
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from crunch_tasks.errors import ObjectMissing, StorageError, TransferError
-from crunch_tasks.files import transfer
 from crunch_tasks.files.download import download
 from crunch_tasks.files.opening import open_storage
 from crunch_tasks.files.storage import Storage
@@ -22,11 +21,6 @@ pytestmark = pytest.mark.slow
 MIB = 1024 * 1024
 FILES = {"small": b"one small file", "big": os.urandom(MIB) * 17}
 """The second in three parts of 8 MiB."""
-
-
-@pytest.fixture(autouse=True)
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer, "FIRST_PAUSE_S", 0.0)
 
 
 @pytest.fixture

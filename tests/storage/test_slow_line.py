@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from crunch_tasks.errors import TimedOut, TooSlow
-from crunch_tasks.files import transfer
 from crunch_tasks.files.download import download
 from crunch_tasks.files.opening import open_storage
 from crunch_tasks.files.pace import patience_for
@@ -25,11 +24,6 @@ TIMEOUT_S = 1.0
 """A read has to move on in 0.8 s then, one request of a write ends after 0.4."""
 
 FILES = {"small": os.urandom(1000), "big": os.urandom(MIB) * 9}
-
-
-@pytest.fixture(autouse=True)
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer, "FIRST_PAUSE_S", 0.0)
 
 
 @pytest.fixture
@@ -75,11 +69,12 @@ def test_an_honest_slow_line_brings_all_both_ways(s3: SeaweedS3, bucket: str, li
     line.rate = 12e6
     send(storage, made(tmp_path / "there", files))
 
-    line.rate = 5e6
-    halves = sources(storage, *(name for name in files if name != "big"))
-    assert sum(source.size for source in halves.values()) > line.rate * patience_for(3.0), "more than comes at once"
+    hasty = open_storage(s3.storage(bucket, endpoint_url=line.endpoint), timeout_s=1.5)
+    line.rate = 4e6
+    halves = sources(hasty, *(f"half-{number}" for number in range(12)))
+    assert sum(source.size for source in halves.values()) > line.rate * patience_for(1.5), "more than comes at once"
     work = made(tmp_path / "work", {})
-    download(storage, halves, work)
+    download(hasty, halves, work)
     line.rate = 12e6
-    download(storage, sources(storage), work)
+    download(hasty, sources(hasty), work)
     assert {name: (work.root / name).read_bytes() for name in files} == files
