@@ -57,11 +57,14 @@ def test_a_run_after_all_was_killed_goes_on_and_nothing_of_the_old_one_writes(si
     assert straggler.is_running()
     assert any((workspace / ".snakemake" / "locks").iterdir())
 
-    out = until(lambda: site.crunch("next", "--json", code=None).stdout, what="the lease's expiry")
-
-    assert json.loads(out)["result"] == "completed"
-    assert not straggler.is_running()
-    assert of_the_run(workspace) == []
+    try:
+        out = until(lambda: site.crunch("next", "--json", code=None).stdout, what="the lease's expiry")
+        assert json.loads(out)["result"] == "completed"
+        assert not straggler.is_running()
+        assert of_the_run(workspace) == []
+    finally:
+        for one in of_the_run(workspace):
+            one.kill()
     assert (outside / "first.count").read_text() == "ran\n"
     assert (outside / "second.count").read_text() == "ran\nran\n"
     assert site.files(slug)["second.txt"] == b"whole\n"
