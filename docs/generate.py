@@ -15,6 +15,7 @@ from flows.cli import app
 PAGE = Path(__file__).with_name("command-line.md")
 GROUPS = {
     "Process datasets": ("run", "next", "loop"),
+    "Process again": ("retry",),
     "A dataset's files": ("files", "push", "pull", "verify"),
     "The local directory": ("sync", "clean"),
     "Look": ("diagnostics",),

@@ -14,7 +14,7 @@ import typer
 
 from crunch_tasks.errors import CrunchError
 from crunch_tasks.settings import ClientSettings, RunOptions
-from flows import catalogue, clean, files, sync
+from flows import catalogue, clean, files, retry, sync
 from flows.options import takes_run_options, takes_settings
 from flows.prompt import ask_for_missing
 from flows.terminal import console, shown
@@ -33,6 +33,7 @@ files.add_commands(app)
 app.command()(sync.sync)
 app.command()(clean.clean)
 catalogue.add_commands(app)
+retry.add_commands(app)
 
 Slug = Annotated[str, typer.Argument(help="The dataset's slug, PROJECT:DATASET", metavar="SLUG")]
 Project = Annotated[str, typer.Option("--project", help="Only datasets of this project (its slug)")]

@@ -102,14 +102,14 @@ class ProjectAdmin(NodeAdmin):
     list_display = ["slug", "name", "workflow_type", "visibility"]
     list_filter = ["workflow_type", "visibility"]
     exclude = ["parent"]
-    actions = ["reset_failed"]
+    actions = ["retry_failed"]
 
     def get_readonly_fields(self, _request: HttpRequest, obj: Any = None) -> list[str]:  # noqa: ARG002
         return ["slug", "created", "modified"]
 
-    @admin.action(description="Reset all failed datasets", permissions=["change"])
-    def reset_failed(self, request: HttpRequest, queryset: QuerySet[Project]) -> None:
-        count = sum(datasets.reset_failed(project) for project in queryset)
+    @admin.action(description="Retry all failed datasets", permissions=["change"])
+    def retry_failed(self, request: HttpRequest, queryset: QuerySet[Project]) -> None:
+        count = sum(datasets.retry_failed(project).count for project in queryset)
         messages.success(request, f"{count} datasets are unprocessed again.")
 
 

@@ -18,7 +18,7 @@ SHOWN = 10
 """How many names an error message lists."""
 
 TAKE_FILES = (
-    'reset the dataset on the server with "Reset, taking the files as they are" '
+    'choose "Retry, taking the files as they are" on the dataset\'s page '
     '(POST api/datasets/SLUG/reset/ with {"take_files": true})'
 )
 """What a person can do when the storage is right and the last commit is not."""

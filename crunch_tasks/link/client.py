@@ -150,6 +150,14 @@ class CrunchClient:
         """Make a dataset unprocessed again; its history stays."""
         return self._object("POST", f"api/datasets/{_segment(slug)}/reset/", {})
 
+    def retry(self, slug: str, *, dry_run: bool = False) -> Mapping[str, Any]:
+        """Make a dataset that nobody processes unprocessed again: `{dry_run, count, datasets, held}`."""
+        return self._object("POST", f"api/datasets/{_segment(slug)}/retry/", {"dry_run": dry_run})
+
+    def retry_failed(self, project: str, *, dry_run: bool = False) -> Mapping[str, Any]:
+        """Make all failed datasets of a project unprocessed again; `datasets` names the first of many."""
+        return self._object("POST", f"api/projects/{_segment(project)}/retry/", {"dry_run": dry_run})
+
     def next(self, project: str = "") -> str:
         """The slug of the dataset that the next claim would take; empty when there is none."""
         path = f"api/projects/{_segment(project)}/next/" if project else "api/next/"

@@ -157,6 +157,32 @@ class ResetSerializer(serializers.Serializer[Any]):
     )
 
 
+class RetrySerializer(serializers.Serializer[Any]):
+    dry_run = serializers.BooleanField(default=False, help_text="Change nothing, and tell what would be retried.")
+
+
+class RetriedSerializer(serializers.Serializer[Any]):
+    """What is unprocessed again, or would be."""
+
+    dry_run = serializers.BooleanField()
+    count = serializers.IntegerField()
+    datasets = serializers.ListField(
+        child=serializers.CharField(), help_text=f"Their slugs; of many, the first {datasets.LISTED}."
+    )
+    held = serializers.IntegerField(help_text="How many are held: nobody claims them until they are let go.")
+
+
+def _dry_run(request: Request) -> bool:
+    sent = RetrySerializer(data=request.data)
+    sent.is_valid(raise_exception=True)
+    return bool(sent.validated_data["dry_run"])
+
+
+def _retried(done: datasets.Retry, dry_run: bool) -> Response:
+    told = {"dry_run": dry_run, "count": done.count, "datasets": done.slugs, "held": done.held}
+    return Response(RetriedSerializer(told).data)
+
+
 class NodeViews(API, viewsets.ModelViewSet[Any]):
     lookup_field = "slug"
     lookup_value_regex = "[^/]+"
@@ -186,8 +212,15 @@ class ProjectViews(NodeViews):
     )
     @action(detail=True, methods=["post"], url_path="reset-failed")
     def reset_failed(self, _request: Request, **_: Any) -> Response:
-        """Make all failed datasets of the project unprocessed again."""
-        return Response({"reset": datasets.reset_failed(self.get_object())})
+        """As `retry`, told by its number alone."""
+        return Response({"reset": datasets.retry_failed(self.get_object()).count})
+
+    @extend_schema(request=RetrySerializer, responses={200: RetriedSerializer, **problems(400, 401, 403, 404)})
+    @action(detail=True, methods=["post"])
+    def retry(self, request: Request, **_: Any) -> Response:
+        """Make all failed datasets of the project unprocessed again; with `dry_run`, only tell which."""
+        dry_run = _dry_run(request)
+        return _retried(datasets.retry_failed(self.get_object(), dry_run=dry_run), dry_run)
 
 
 class DatasetViews(NodeViews):
@@ -211,6 +244,13 @@ class DatasetViews(NodeViews):
         sent.is_valid(raise_exception=True)
         datasets.reset(self.get_object().pk, **sent.validated_data)
         return Response(self.get_serializer(self.get_object()).data)
+
+    @extend_schema(request=RetrySerializer, responses={200: RetriedSerializer, **problems(400, 401, 403, 404, 409)})
+    @action(detail=True, methods=["post"])
+    def retry(self, request: Request, **_: Any) -> Response:
+        """Make a completed or failed dataset unprocessed again. 409: it is being processed; cancel its run first."""
+        dry_run = _dry_run(request)
+        return _retried(datasets.retry(self.get_object().pk, dry_run=dry_run), dry_run)
 
 
 class ItemViews(NodeViews):

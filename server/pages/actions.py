@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import messages
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
-from django.views.generic import View
+from django.views.generic import TemplateView, View
 
 from crunch_tasks.errors import Refused
 from server import permissions
 from server.models import Dataset
 from server.pages import find
-from server.pages.datasets import may_cancel, may_reset
+from server.pages.datasets import may_cancel
 from server.services import claims
 from server.services import datasets as services
 
@@ -47,15 +49,17 @@ class Cancel(DatasetAction):
         return "The run's client is told to stop with its next heartbeat."
 
 
-class Reset(DatasetAction):
+class Retry(DatasetAction):
     def act(self, _user: User, dataset: Dataset) -> str:
-        if not may_reset(dataset):
-            raise Refused("Only a completed or failed dataset is reset. Cancel its run first.", 409)
-        # What the visitor saw and decided by may have changed since the page was made.
-        if self.request.POST.get("fence", str(dataset.fence)) != str(dataset.fence):
-            raise Refused("Someone claimed or reset the dataset meanwhile. Look at it again.", 409)
-        services.reset(dataset.pk, take_files="take_files" in self.request.POST, fence=dataset.fence)
-        return "The dataset is unprocessed again. Its history stays."
+        fence = self.request.POST.get("fence", "")
+        done = services.retry(
+            dataset.pk,
+            take_files="take_files" in self.request.POST,
+            # What the visitor saw and decided by may have changed since the page was made.
+            fence=int(fence) if fence.isascii() and fence.isdigit() else None,
+        )
+        again = "unprocessed again. Its history stays" if done.count else "unprocessed already"
+        return f"The dataset is {again}.{' It is held: let it go to have it processed.' if done.held else ''}"
 
 
 class Hold(DatasetAction):
@@ -70,15 +74,21 @@ class LetGo(DatasetAction):
         return "The dataset is let go."
 
 
-class ResetFailed(View):
-    """Resets all failed datasets of a project."""
+class RetryFailed(TemplateView):
+    """Asks before it retries all failed datasets of a project: shows how many and which they are."""
 
-    http_method_names = ["post"]
+    template_name = "server/retry.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        found = find.project(self.request, kwargs.pop("project"))
+        editor(self.request)
+        would = services.retry_failed(found, dry_run=True)
+        return super().get_context_data(project=found, would=would, more=would.count - len(would.slugs), **kwargs)
 
     def post(self, request: HttpRequest, project: str) -> HttpResponse:
         found = find.project(request, project)
         editor(request)
-        count = services.reset_failed(found)
+        count = services.retry_failed(found).count
         messages.success(request, f"{count} failed dataset{'s are' if count != 1 else ' is'} unprocessed again.")
         return redirect("crunch:project", project)
 

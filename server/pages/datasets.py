@@ -14,6 +14,8 @@ from server.pages import files, find
 from server.pages.looks import attempt_number, progress, timeline
 from server.pages.paging import FILE_ROWS, HISTORY_ROWS
 from server.pages.projects import ITEMS_SHOWN
+from server.services.datasets import is_running
+from server.services.queue import cancelled
 
 RUN_STATUSES = 24
 """Statuses that are looked at for the last run; a run has at most six, and a few when a stage is done again."""
@@ -44,7 +46,7 @@ class DatasetPage(TemplateView):
             items=Item.objects.filter(parent=dataset).prefetch_related("attributes")[:ITEMS_SHOWN],
             files=None if live else self._files(dataset),
             buttons=buttons(dataset) if permissions.may_edit(self.request.user) else [],
-            resettable=may_reset(dataset),
+            retriable=may_retry(dataset),
             sees_machines=permissions.may_see_machines(self.request.user),
             **kwargs,
         )
@@ -58,18 +60,15 @@ def buttons(dataset: Dataset) -> list[tuple[str, str]]:
     found = []
     if may_cancel(dataset):
         found.append(("cancel", "Cancel run"))
-    if may_reset(dataset):
-        found.append(("reset", "Reset"))
+    if may_retry(dataset):
+        found.append(("retry", "Retry"))
     found.append(("let-go", "Let go") if dataset.locked else ("hold", "Hold"))
     return found
 
 
 def may_cancel(dataset: Dataset) -> bool:
-    claim = dataset.claim
-    return dataset.state == DatasetState.RUNNING.value and claim is not None and claim.cancelled_at is None
+    return is_running(dataset) and not cancelled(dataset)
 
 
-def may_reset(dataset: Dataset) -> bool:
-    """Also a run without a claim, which an old client started: nobody could be told to cancel it."""
-    ended = dataset.state in (DatasetState.COMPLETED.value, DatasetState.FAILED.value)
-    return ended or (dataset.state == DatasetState.RUNNING.value and dataset.claim_id is None)
+def may_retry(dataset: Dataset) -> bool:
+    return dataset.state != DatasetState.UNPROCESSED.value and not is_running(dataset)

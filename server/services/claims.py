@@ -14,6 +14,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from crunch_tasks.contract import ClaimRequest, DatasetState
+from crunch_tasks.crash import Point, reached
 from crunch_tasks.errors import Refused
 from server.models import Claim, Dataset
 from server.models.claims import ClaimEnd
@@ -38,11 +39,16 @@ def claim(user: User, request: ClaimRequest) -> tuple[Claim, bool] | None:
                     dataset = _named(request) if request.dataset else queue.pick(request.project)
                     if dataset is None:
                         return None
-                    if request.dataset or not _given_up(dataset):
-                        return _take(dataset, user, request), True
+                    # One that is given up has failed now. A wish for any looks further, a named one is taken anew.
+                    if life.give_up(dataset):
+                        continue
+                    made = _take(dataset, user, request)
+                    reached(Point.CLAIM_TAKEN)
             # Refused after the transaction, which may have failed the dataset.
             if earlier is not None:
                 return _unended(earlier), False
+            reached(Point.CLAIM_GRANTED)
+            return made, True
         except _TakenMeanwhile:
             continue
         except IntegrityError:
@@ -166,24 +172,9 @@ def _named(request: ClaimRequest) -> Dataset:
     return dataset
 
 
-def _given_up(dataset: Dataset) -> bool:
-    """Whether the picked dataset is an expired lease too many, or one that a person cancelled; it is failed then."""
-    if dataset.state != DatasetState.RUNNING.value:
-        return False
-    if queue.cancelled(dataset) and dataset.claim is not None:
-        life.fail(dataset, ClaimEnd.CANCELLED, life.cancel_note(dataset.claim))
-        return True
-    if queue.used_up(dataset):
-        lost = dataset.attempt + 1
-        Dataset.objects.filter(pk=dataset.pk).update(attempt=lost)
-        life.fail(dataset, ClaimEnd.EXPIRED, f"The client was lost: {lost} of {lost} attempts ended without a word.")
-        return True
-    return False
-
-
 def _take(dataset: Dataset, user: User, request: ClaimRequest) -> Claim:
     """Compare and swap: the dataset becomes running with the next fence, if nobody changed it since it was read."""
-    life.end_claim(dataset.claim, ClaimEnd.CANCELLED if queue.cancelled(dataset) else ClaimEnd.EXPIRED)
+    life.end_claim(dataset.claim, ClaimEnd.EXPIRED)
     made = Claim.objects.create(
         dataset=dataset,
         user=user,

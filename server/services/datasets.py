@@ -1,6 +1,11 @@
-"""What a person decides about datasets: start over, hold, let go."""
+"""What a person decides about datasets: process them once more, hold, let go.
+
+`retry` is for people and refuses what is being processed; `reset` takes the dataset from whoever has it.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass, field
 
 from django.db import transaction
 from django.db.models import F
@@ -11,32 +16,76 @@ from server.models import Dataset, Project
 from server.models.claims import ClaimEnd
 from server.services import life
 
+LISTED = 100
+"""How many datasets a retry of all failed ones names."""
 
-def reset(dataset_id: int, *, take_files: bool = False, fence: int | None = None) -> Dataset:
-    """Make the dataset unprocessed again, whatever it was. Its history stays; a run that is going on has lost it.
 
-    With `take_files` the next run starts from the files that lie in the storage then, whatever earlier runs published
-    or left there; without, from what the last commit says. `fence` is the one that the caller decided by. Raises
-    Refused: 404 when there is no such dataset, 409 `changed` when it has another fence by now.
+@dataclass(frozen=True)
+class Retry:
+    """How many datasets are unprocessed again, or would be; the slugs of the first LISTED; how many of all are held."""
+
+    count: int = 0
+    slugs: list[str] = field(default_factory=list)
+    held: int = 0
+
+
+def retry(dataset_id: int, *, take_files: bool = False, fence: int | None = None, dry_run: bool = False) -> Retry:
+    """Make a dataset that nobody processes unprocessed again; one that is so already is left as it is.
+
+    `take_files` is that of `reset`, `fence` the one that the caller decided by. Raises Refused: 404 when there is no
+    such dataset, 409 `running`, and 409 `changed` when it has another fence by now.
     """
     with transaction.atomic():
         dataset = life.locked_row(dataset_id)
+        if is_running(dataset):
+            raise Refused(f"{dataset.slug} is being processed. Cancel its run on its page first.", 409, "running")
         if fence is not None and fence != dataset.fence:
             raise Refused("Someone claimed or reset the dataset meanwhile. Look at it again.", 409, "changed")
-        life.end_claim(dataset.claim, ClaimEnd.RESET)
-        after = dataset.fence + 1
-        # Attempts up to the fence of a commit are history, also of one without a manifest.
-        forget = {"manifest_sha256": "", "manifest_fence": after} if take_files else {}
-        Dataset.objects.filter(pk=dataset.pk).update(
-            state=DatasetState.UNPROCESSED.value, fence=after, attempt=0, **life.NO_LEASE, **forget
-        )
+        if dataset.state == DatasetState.UNPROCESSED.value:
+            return Retry(held=int(dataset.locked))
+        if not dry_run:
+            _start_over(dataset, take_files)
+    return Retry(1, [dataset.slug], int(dataset.locked))
+
+
+def retry_failed(project: Project, *, dry_run: bool = False) -> Retry:
+    """Make all failed datasets of the project unprocessed again."""
+    with transaction.atomic():
+        failed = project.datasets.failed()
+        slugs = list(failed.order_by("pk").values_list("slug", flat=True)[:LISTED])
+        held = failed.filter(locked=True).count()
+        if dry_run:
+            count = failed.count()
+        else:
+            count = failed.update(
+                state=DatasetState.UNPROCESSED.value, fence=F("fence") + 1, attempt=0, **life.NO_LEASE
+            )
+    return Retry(count, slugs, held)
+
+
+def is_running(dataset: Dataset) -> bool:
+    """Whether the dataset has a run that can be cancelled. An old client's, without a claim, cannot."""
+    return dataset.state == DatasetState.RUNNING.value and dataset.claim_id is not None
+
+
+def reset(dataset_id: int, *, take_files: bool = False) -> Dataset:
+    """Make the dataset unprocessed again, whatever it was. Its history stays; a run that is going on has lost it.
+
+    With `take_files` the next run starts from the files that lie in the storage then, whatever earlier runs published
+    or left there; without, from what the last commit says. Raises Refused: 404 when there is no such dataset.
+    """
+    with transaction.atomic():
+        _start_over(life.locked_row(dataset_id), take_files)
     return Dataset.objects.get(pk=dataset_id)
 
 
-def reset_failed(project: Project) -> int:
-    """Make all failed datasets of the project unprocessed again; how many there were."""
-    return project.datasets.failed().update(
-        state=DatasetState.UNPROCESSED.value, fence=F("fence") + 1, attempt=0, **life.NO_LEASE
+def _start_over(dataset: Dataset, take_files: bool) -> None:
+    life.end_claim(dataset.claim, ClaimEnd.RESET)
+    after = dataset.fence + 1
+    # Attempts up to the fence of a commit are history, also of one without a manifest.
+    forget = {"manifest_sha256": "", "manifest_fence": after} if take_files else {}
+    Dataset.objects.filter(pk=dataset.pk).update(
+        state=DatasetState.UNPROCESSED.value, fence=after, attempt=0, **life.NO_LEASE, **forget
     )
 
 

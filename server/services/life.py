@@ -11,6 +11,7 @@ from crunch_tasks.contract import DatasetState, Stage, State
 from crunch_tasks.errors import Refused
 from server.models import Claim, Dataset, Status
 from server.models.claims import ClaimEnd
+from server.services import queue
 
 NO_LEASE = {"lease_owner": None, "lease_expires": None, "claim": None, "progress": None}
 
@@ -66,6 +67,24 @@ def fail(dataset: Dataset, end: ClaimEnd, note: str) -> None:
     Status.objects.create(
         dataset=dataset, claim=claim, fence=fence, stage=stage, state=State.FAIL, note=note, effective=True
     )
+
+
+def give_up(dataset: Dataset) -> bool:
+    """Fail a dataset that is about to be taken over, if that lost lease is one too many or a person cancelled its run.
+
+    Whether it was failed.
+    """
+    if not dataset.lease_expired:
+        return False
+    if queue.cancelled(dataset) and dataset.claim is not None:
+        fail(dataset, ClaimEnd.CANCELLED, cancel_note(dataset.claim))
+        return True
+    if queue.used_up(dataset):
+        lost = dataset.attempt + 1
+        Dataset.objects.filter(pk=dataset.pk).update(attempt=lost)
+        fail(dataset, ClaimEnd.EXPIRED, f"The client was lost: {lost} of {lost} attempts ended without a word.")
+        return True
+    return False
 
 
 def cancel_note(claim: Claim) -> str:

@@ -14,6 +14,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from crunch_tasks.contract import DatasetState, Stage, State
+from crunch_tasks.crash import Point, reached
 from crunch_tasks.errors import Refused
 from server.models import Claim, Dataset, Installation, Status
 from server.models.claims import ClaimEnd
@@ -72,14 +73,16 @@ def record(user: User, event: Event) -> tuple[Status, bool]:
             dataset = life.locked_row(event.dataset)
             if (earlier := _repeat(event)) is not None:
                 return earlier, False
-            if event.claim is None:
-                return _without_claim(user, dataset, event), True
-            return _of_claim(user, dataset, event), True
+            told = _without_claim if event.claim is None else _of_claim
+            kept = told(user, dataset, event)
+            reached(Point.STATUS_KEPT)
     except IntegrityError:
         # The same event_id came for two datasets at once.
         if (earlier := _repeat(event)) is not None:
             return earlier, False
         raise
+    reached(Point.STATUS_TAKEN)
+    return kept, True
 
 
 def _repeat(event: Event) -> Status | None:
@@ -118,7 +121,8 @@ def _without_claim(user: User, dataset: Dataset, event: Event) -> Status:
         # A later stage's Start of a run without a claim is that run going on after a long silence.
         lost = dataset.lease_expired and (dataset.claim is not None or event.stage == Stage.SETUP)
         if free or lost:
-            _start_without_claim(dataset)
+            life.give_up(dataset)
+            _start_without_claim(life.locked_row(dataset.pk))
             return _advance(user, life.locked_row(dataset.pk), event, None)
     if not running or dataset.claim is not None:
         return _keep(user, dataset, event, None, Refusal.NO_RUN)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from crunch_tasks.contract import ATTRIBUTE_KINDS, DIAGNOSTICS
+from crunch_tasks.contract import ATTRIBUTE_KINDS, DIAGNOSTICS, ClaimRequest, Stage, State, StatusEvent
 from tests.acceptance.conftest import Answer
 from tests.support.site import CRUNCH, Site
 
@@ -245,3 +245,46 @@ def test_missing_settings_are_asked_for_at_a_terminal_and_the_token_is_not_shown
     )
     assert code == 2, screen
     assert "Traceback" not in screen and "--token" in screen
+
+
+def test_failed_datasets_are_retried(site: Site, crunch: Callable[..., Answer]) -> None:
+    project = site.add_project("Birds", "true")
+    for name in ("a", "b", "c"):
+        slug = site.add_dataset(project, name, {})
+        if name != "c":
+            claim = site.client.claim(ClaimRequest(name, dataset=slug))
+            assert claim is not None
+            fail = {"event_id": name, "site": claim.site, "claim": claim.claim, "fence": claim.fence}
+            site.client.post_status(
+                StatusEvent(**fail, dataset=claim.dataset["id"], stage=Stage.SETUP, state=State.FAIL)
+            )
+
+    def states() -> list[str]:
+        return [site.dataset(f"birds:{name}")["state"] for name in "abc"]
+
+    asked = crunch("retry", "--failed", "--project", "birds", "--dry-run")
+    assert asked == (0, "birds:a\nbirds:b\n", "2 datasets would be unprocessed again.\n")
+    code, out, _ = crunch("retry", "birds:a", "--dry-run", "--json")
+    assert (code, json.loads(out)) == (0, {"dry_run": True, "count": 1, "datasets": ["birds:a"], "held": 0})
+    assert states() == ["failed", "failed", "unprocessed"]
+
+    site.client.hold("birds:a", locked=True)
+    assert crunch("retry", "birds:a") == (0, "birds:a\n", "1 dataset is unprocessed again; it is held: let it go.\n")
+    assert crunch("retry", "birds:c") == (0, "", "birds:c is unprocessed already.\n")
+    assert crunch("retry", "--failed", "--project", "birds")[:2] == (0, "birds:b\n")
+    assert crunch("retry", "--failed", "--project", "birds") == (0, "", "No dataset of birds has failed.\n")
+    assert states() == ["unprocessed"] * 3
+
+    site.client.claim(ClaimRequest("running", dataset="birds:b"))
+    for words, code, said in (
+        (("birds:b",), 1, "birds:b is being processed. Cancel its run"),
+        (("birds:none",), 1, "birds:none"),
+        (("--failed", "--project", "none"), 1, "none"),
+        ((), 2, "Name a dataset, or give --failed"),
+        (("birds:a", "--failed"), 2, "not both"),
+        (("birds:a", "--project", "birds"), 2, "--project goes with --failed"),
+        (("--failed",), 2, "--failed needs the --project"),
+    ):
+        answer = crunch("retry", *words)
+        assert answer[:2] == (code, ""), words
+        assert said in answer[2], words

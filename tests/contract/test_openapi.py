@@ -222,6 +222,14 @@ def test_every_call_of_the_client_is_as_the_document_says(
     assert refused(client.release, claim.claim, claim.fence, "again") == 409
     assert refused(client.cancel, claim.claim) == 409
     assert refused(client.claim, request) == 409
+    assert client.retry("p:d", dry_run=True)["datasets"] == ["p:d"]
+    assert client.retry_failed("p", dry_run=True) == client.retry("p:d", dry_run=True)
+    assert client.retry_failed("p")["count"] == 1
+    assert client.retry("p:d")["count"] == 0
+    assert refused(client.retry, "p:none") == 404
+    assert refused(client.retry_failed, "none") == 404
+    client.claim(ClaimRequest("r5", dataset="p:d"))
+    assert refused(client.retry, "p:d") == 409
     assert client.reset("p:d")["state"] == "unprocessed"
     assert refused(client.reset, "p:none") == 404
     assert client.hold("p:d", locked=True)["locked"]
@@ -242,6 +250,8 @@ def test_every_call_of_the_client_is_as_the_document_says(
         ("create_item", (), {"parent": "p", "name": "x"}),
         ("create_attribute", ("char",), {"item": "p", "key": "k", "value": "v"}),
         ("reset", ("p:d",), {}),
+        ("retry", ("p:d",), {}),
+        ("retry_failed", ("p",), {}),
         ("hold", ("p:d",), {"locked": True}),
         ("next", (), {}),
     ):

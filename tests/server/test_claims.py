@@ -290,22 +290,76 @@ def test_a_reset_may_take_the_files_as_they_are(api: APIClient, dataset: Dataset
     assert claim(api).json()["fence"] == 5
 
 
-def test_a_reset_that_was_decided_by_an_old_fence_is_refused(api: APIClient, dataset: Dataset) -> None:
-    claim(api)
+def test_a_retry_that_was_decided_by_an_old_fence_is_refused(api: APIClient, dataset: Dataset) -> None:
+    status(api, claim(api).json(), Stage.SETUP, State.FAIL)
     with pytest.raises(Refused, match="meanwhile"):
-        datasets.reset(dataset.pk, fence=0)
-    assert Dataset.objects.get().state == "running"
-    assert datasets.reset(dataset.pk, fence=1).state == "unprocessed"
+        datasets.retry(dataset.pk, fence=0)
+    assert Dataset.objects.get().state == "failed"
+    assert datasets.retry(dataset.pk, fence=1).count == 1
+    assert Dataset.objects.get().state == "unprocessed"
 
 
-def test_all_failed_of_a_project_are_reset(api: APIClient, project: Project) -> None:
-    for name in "abc":
-        catalogue.create_dataset(project, name=name)
+def test_a_retry_is_for_what_nobody_processes(api: APIClient, dataset: Dataset) -> None:
+    claimed = claim(api).json()
     for _ in range(2):
+        refused = api.post("/api/datasets/birds:one/retry/")
+        assert (refused.status_code, refused.json()["code"]) == (409, "running")
+        assert "Cancel its run" in refused.json()["detail"]
+        # A lost client's run is the next client's, or a person's who cancels it.
+        expire(dataset.pk)
+    status(api, claimed, Stage.SETUP, State.FAIL)
+    datasets.set_hold(dataset.pk, True)
+    told = {"dry_run": True, "count": 1, "datasets": ["birds:one"], "held": 1}
+    before = Dataset.objects.values().get()
+    assert post_json(api, "/api/datasets/birds:one/retry/", {"dry_run": True}).json() == told
+    assert Dataset.objects.values().get() == before
+    assert api.post("/api/datasets/birds:one/retry/").json() == {**told, "dry_run": False}
+    dataset.refresh_from_db()
+    assert (dataset.state, dataset.fence, dataset.locked) == ("unprocessed", 2, True)
+    # As after an answer that was lost.
+    again = api.post("/api/datasets/birds:one/retry/")
+    assert (again.status_code, again.json()["count"]) == (200, 0)
+    dataset.refresh_from_db()
+    assert dataset.fence == 2
+    assert Status.objects.count() == 1
+
+
+def test_all_failed_of_a_project_are_retried(api: APIClient, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in "abcd":
+        catalogue.create_dataset(project, name=name)
+    for _ in range(3):
         status(api, claim(api).json(), Stage.WORKFLOW, State.FAIL)
     claim(api)
-    assert api.post("/api/projects/birds/reset-failed/").json() == {"reset": 2}
-    assert sorted(Dataset.objects.values_list("state", flat=True)) == ["running", "unprocessed", "unprocessed"]
+    datasets.set_hold(Dataset.objects.get(name="b").pk, True)
+    monkeypatch.setattr(datasets, "LISTED", 2)
+    told = {"dry_run": True, "count": 3, "datasets": ["birds:a", "birds:b"], "held": 1}
+    assert post_json(api, "/api/projects/birds/retry/", {"dry_run": True}).json() == told
+    assert Dataset.objects.failed().count() == 3
+    assert api.post("/api/projects/birds/retry/").json() == {**told, "dry_run": False}
+    assert list(Dataset.objects.values_list("state", flat=True)) == [*["unprocessed"] * 3, "running"]
+    assert api.post("/api/projects/birds/retry/").json()["count"] == 0
+    assert api.post("/api/projects/none/retry/").status_code == 404
+    assert post_json(api, "/api/projects/birds/retry/", {"dry_run": "x"}).status_code == 400
+
+
+def test_the_older_address_of_a_retry_tells_the_number(api: APIClient, dataset: Dataset) -> None:
+    status(api, claim(api).json(), Stage.WORKFLOW, State.FAIL)
+    assert api.post("/api/projects/birds/reset-failed/").json() == {"reset": 1}
+    assert Dataset.objects.get().state == "unprocessed"
+
+
+def test_a_named_dataset_whose_clients_were_lost_fails_and_starts_anew(api: APIClient, dataset: Dataset) -> None:
+    """A person's run does not go on counting: the last lost lease is written down, and the attempts begin again."""
+    for attempt in range(3):
+        assert claim(api, dataset="birds:one").json()["dataset"]["attempt"] == attempt
+        expire(dataset.pk)
+    anew = claim(api, dataset="birds:one").json()
+    assert (anew["fence"], anew["dataset"]["attempt"]) == (5, 0)
+    assert "3 of 3" in Status.objects.get(state=State.FAIL).note
+    cancel(api, anew)
+    expire(dataset.pk)
+    assert claim(api, dataset="birds:one").json()["fence"] == 7
+    assert Status.objects.last().note == "Cancelled by alice."
 
 
 def test_a_slow_edit_does_not_write_an_old_state_back(api: APIClient, dataset: Dataset) -> None:

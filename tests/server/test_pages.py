@@ -100,9 +100,10 @@ def test_a_public_project_is_seen_by_all_and_changed_by_none_of_them(visitor: Cl
         assert visitor.get(path).status_code == 200
     page = visitor.get(address(dataset)).content.decode()
     assert "<button" not in page
-    for action in ("cancel", "reset", "hold", "let-go"):
+    for action in ("cancel", "retry", "hold", "let-go"):
         assert visitor.post(address(dataset, f"/{action}")).status_code == 403
-    assert visitor.post(f"/projects/{dataset.project.slug}/reset-failed").status_code == 403
+    assert visitor.post(f"/projects/{dataset.project.slug}/retry").status_code == 403
+    assert visitor.get(f"/projects/{dataset.project.slug}/retry").status_code == 403
 
 
 def test_visitors_learn_neither_names_nor_machines(
@@ -160,7 +161,7 @@ def test_why_it_failed_is_on_top_and_history_stays(browser: Client, alice: User,
     take(alice, dataset, 4, fail="rule plot: exit 3")
     page = words(browser.get(address(dataset)))
     assert page.count("rule plot: exit 3") == 2
-    browser.post(address(dataset, "/reset"))
+    browser.post(address(dataset, "/retry"))
     dataset.refresh_from_db()
     assert dataset.state == "unprocessed"
     page = words(browser.get(address(dataset)))
@@ -215,10 +216,10 @@ def test_cancel_asks_the_client_once(browser: Client, alice: User, dataset: Data
     assert "no run to cancel" in words(browser.post(address(dataset, "/cancel"), follow=True))
 
 
-def test_a_stale_page_does_not_reset_a_new_run(browser: Client, alice: User, dataset: Dataset) -> None:
+def test_a_stale_page_does_not_retry_a_new_run(browser: Client, alice: User, dataset: Dataset) -> None:
     take(alice, dataset, 3)
-    answer = browser.post(address(dataset, "/reset"), follow=True)
-    assert "Cancel its run first" in words(answer)
+    answer = browser.post(address(dataset, "/retry"), follow=True)
+    assert "Cancel its run on its page first" in words(answer)
     dataset.refresh_from_db()
     assert dataset.state == "running"
 
@@ -230,40 +231,64 @@ def form_of(browser: Client, dataset: Dataset, button: str) -> dict[str, str]:
     return dict(re.findall(r'name="(\w+)" value="([^"]*)"', form))
 
 
-def test_a_page_of_before_the_last_run_does_not_reset_what_came_since(
+def test_a_page_of_before_the_last_run_does_not_retry_what_came_since(
     browser: Client, alice: User, dataset: Dataset
 ) -> None:
     take(alice, dataset, 6)
-    old = form_of(browser, dataset, ">Reset<")
+    old = form_of(browser, dataset, ">Retry<")
     take(alice, dataset, 6)
-    answer = browser.post(address(dataset, "/reset"), old, follow=True)
+    answer = browser.post(address(dataset, "/retry"), old, follow=True)
     assert "meanwhile" in words(answer)
     dataset.refresh_from_db()
     assert dataset.state == "completed"
-    browser.post(address(dataset, "/reset"), form_of(browser, dataset, ">Reset<"))
+    browser.post(address(dataset, "/retry"), form_of(browser, dataset, ">Retry<"))
     dataset.refresh_from_db()
     assert (dataset.state, dataset.manifest_sha256) == ("unprocessed", "0" * 64)
 
 
-def test_a_reset_may_take_the_files_as_they_are(browser: Client, alice: User, dataset: Dataset, tmp_path: Any) -> None:
+def test_a_retry_may_take_the_files_as_they_are(browser: Client, alice: User, dataset: Dataset, tmp_path: Any) -> None:
     folder = tmp_path / dataset.base_file_path
     folder.mkdir(parents=True)
     (folder / "new.txt").write_text("new")
     assert "taking the files" not in words(browser.get(address(dataset)))
     take(alice, dataset, 6)
     assert "new.txt" not in words(browser.get(address(dataset)))
-    browser.post(address(dataset, "/reset"), form_of(browser, dataset, "Reset, taking the files as they are"))
+    browser.post(address(dataset, "/retry"), form_of(browser, dataset, "Retry, taking the files as they are"))
     dataset.refresh_from_db()
     assert (dataset.state, dataset.manifest_sha256, dataset.manifest_fence) == ("unprocessed", "", 2)
     assert "new.txt" in words(browser.get(address(dataset)))
 
 
-def test_all_failed_of_a_project_are_reset(browser: Client, alice: User, project: Project) -> None:
+def test_a_held_dataset_that_is_retried_stays_held(browser: Client, alice: User, dataset: Dataset) -> None:
+    take(alice, dataset, 6)
+    browser.post(address(dataset, "/hold"))
+    assert "It is held: let it go" in words(browser.post(address(dataset, "/retry"), follow=True))
+    assert "unprocessed already" in words(browser.post(address(dataset, "/retry"), follow=True))
+    dataset.refresh_from_db()
+    assert (dataset.state, dataset.locked, dataset.fence) == ("unprocessed", True, 2)
+
+
+def test_all_failed_of_a_project_are_shown_and_then_retried(browser: Client, alice: User, project: Project) -> None:
+    page = f"/projects/{project.slug}/retry"
+    assert "Retry failed" not in words(browser.get(f"/projects/{project.slug}/"))
+    assert "No dataset of this project has failed" in words(browser.get(page))
     for name in ("a", "b", "c"):
         take(alice, catalogue.create_dataset(project, name=name), 2 if name != "c" else 6, fail="no" * (name != "c"))
-    answer = browser.post(f"/projects/{project.slug}/reset-failed", follow=True)
-    assert "2 failed datasets are unprocessed again" in words(answer)
+    assert page in browser.get(f"/projects/{project.slug}/").content.decode()
+    asked = words(browser.get(page))
+    assert "2 datasets have failed" in asked and "birds:a birds:b " in asked and "birds:c" not in asked
+    assert project.datasets.failed().count() == 2
+    assert "2 failed datasets are unprocessed again" in words(browser.post(page, follow=True))
     assert project.datasets.unprocessed().count() == 2
+
+
+def test_of_many_failed_some_are_named(
+    browser: Client, alice: User, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.services.datasets.LISTED", 1)
+    for name in ("a", "b"):
+        take(alice, catalogue.create_dataset(project, name=name), 2, fail="no")
+    assert "birds:a and 1 more" in words(browser.get(f"/projects/{project.slug}/retry"))
 
 
 def test_nothing_changes_by_a_link_or_from_another_site(alice: User, dataset: Dataset) -> None:
