@@ -120,6 +120,16 @@ def test_from_the_projects_to_hold_and_let_go(page: Page) -> None:
     no_sideways_scrolling(page)
 
 
+def test_a_retry_shows_first_what_it_would_do(page: Page) -> None:
+    page.goto("/projects/birds/")
+    page.get_by_role("link", name="Retry failed").click()
+    expect(page.get_by_role("button", name="Retry 1 dataset")).to_be_visible()
+    expect(page.get_by_role("region", name="Which").get_by_role("link")).to_have_text(["birds:failed"])
+    no_sideways_scrolling(page)
+    page.get_by_role("link", name="Not now").click()
+    expect(page.get_by_role("img", name="1 failed")).to_be_visible()
+
+
 def test_why_a_dataset_failed_and_its_files(page: Page, tmp_path: Path) -> None:
     page.goto(f"/projects/birds/datasets/{quote('birds:failed')}")
     expect(page.get_by_label("What the failure said")).to_contain_text("line 79 of a long note")
