@@ -18,11 +18,12 @@ NO_LEASE = {"lease_owner": None, "lease_expires": None, "claim": None, "progress
 
 def locked_row(pk: int) -> Dataset:
     """The dataset as it is now; nobody else changes it until the transaction ends."""
-    try:
-        rows = Dataset.objects.select_related("project", "claim__cancelled_by", "lease_owner")
-        return rows.select_for_update(of=("self",)).get(pk=pk)
-    except Dataset.DoesNotExist:
-        raise Refused("There is no such dataset (any more).", 404, "not_found") from None
+    locked = Dataset.objects.select_for_update().filter(pk=pk).values_list("pk", flat=True)
+    if locked.first() is None:
+        raise Refused("There is no such dataset (any more).", 404, "not_found")
+    # Read after the lock is held: PostgreSQL, when it has to wait for the lock, joins the new row with the claim and
+    # owner of before.
+    return Dataset.objects.select_related("project", "claim__cancelled_by", "lease_owner").get(pk=pk)
 
 
 def end_claim(claim: Claim | None, reason: ClaimEnd, note: str = "") -> None:

@@ -294,8 +294,7 @@ class Protocol(RuleBasedStateMachine):
 
     @rule(which=WHICH)
     def lease_expires(self, which: int) -> None:
-        if self.row(which).lease_expires is not None:
-            expire(self.row(which).pk)
+        expire(self.row(which).pk)
         self.look("lease_expires")
 
     # --- what takes several events, and would come together too seldom by chance ---

@@ -24,10 +24,12 @@ from django.db import connection
 from crunch_tasks.contract import ClaimRequest, Stage, State
 from server.models import Claim, Dataset, Item
 from server.services import catalogue, claims, queue, statuses
+from tests.support.storm import check, storm
 
 def prepare(count):
     call_command("flush", interactive=False)
-    User.objects.create_user("alice")
+    for name in ("alice", "bob"):
+        User.objects.create_user(name)
     catalogue.create_project(name="Other")
     project = catalogue.create_project(name="Birds")
     items = Item.objects.bulk_create([Item(name=f"d{n}", slug=f"birds:d{n}", parent=project) for n in range(count)])
@@ -39,18 +41,18 @@ def prepare(count):
         cursor.executemany(f"INSERT INTO server_dataset ({columns}) VALUES {values}", rows)
 
 def claim_all(process):
-    user, taken = User.objects.get(), []
+    user, taken = User.objects.get(username="alice"), []
     while found := claims.claim(user, ClaimRequest(request_id=f"{process}-{len(taken)}", project="birds")):
         taken.append((found[0].dataset_id, found[0].fence))
     return taken
 
 def same_requests(process):
-    user = User.objects.get()
+    user = User.objects.get(username="alice")
     return [claims.claim(user, ClaimRequest(request_id=f"same-{n}"))[0].pk for n in range(20)]
 
 def post(claim, **event):
     event = statuses.Event(dataset=claim.dataset_id, claim=claim.pk, fence=claim.fence, manifest_sha256="ab", **event)
-    return statuses.record(User.objects.get(), event)[0]
+    return statuses.record(User.objects.get(username="alice"), event)[0]
 
 def events(process):
     claim = Claim.objects.get()
@@ -112,6 +114,15 @@ def test_the_same_request_at_once_is_one_claim(site: CrunchServer) -> None:
     answers = run(site, "same_requests", 4)
     assert len(set(answers[0])) == 20
     assert all(answer == answers[0] for answer in answers)
+
+
+def test_whatever_8_processes_do_at_once_the_protocol_holds(site: CrunchServer) -> None:
+    """Old attempts report late, datasets are reset under their runs, leases expire and are renewed, all at one time."""
+    run(site, "prepare", 3)
+    effective = run(site, "storm", 8)
+    [[claimed, reported]] = run(site, "check", 1)
+    assert claimed > 20
+    assert 10 < sum(effective) < reported
 
 
 def test_claims_are_served_by_their_indexes(site: CrunchServer) -> None:

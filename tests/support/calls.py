@@ -25,8 +25,10 @@ def signed_in(user: User) -> APIClient:
 
 
 def expire(dataset_id: int) -> None:
-    """Let the lease run out."""
-    Dataset.objects.filter(pk=dataset_id).update(lease_expires=timezone.now() - timedelta(seconds=1))
+    """Let the lease run out, if there is one."""
+    Dataset.objects.filter(pk=dataset_id).exclude(lease_expires=None).update(
+        lease_expires=timezone.now() - timedelta(seconds=1)
+    )
 
 
 def post_json(api: APIClient, path: str, body: Any) -> Any:
