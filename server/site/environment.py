@@ -24,7 +24,8 @@ SQLITE_OPTIONS: Mapping[str, Any] = {
     # A transaction that reads first and then writes would be refused at once ("database is locked") instead of waiting.
     "transaction_mode": "IMMEDIATE",
     "timeout": SQLITE_BUSY_S,
-    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+    # FULL: a status that was answered for is on the disk, whatever happens to the machine; its client forgets it.
+    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
 }
 
 

@@ -77,7 +77,7 @@ def test_a_production_server_serves_pages_admin_and_static_files(tmp_path: Path)
         assert client.get("/accounts/login/").status_code == 200
         assert client.get("/api/next/", headers={"Host": "evil.example"}).status_code == 400
         journal = server.manage("shell", "--verbosity", "0", "-c", PRAGMAS).split()
-        assert journal == ["wal", "1", "30000"]
+        assert journal == ["wal", "2", "30000"]
         assert not server.manage("check", "--database", "default", "--fail-level", "WARNING").count("crunch.")
         assert "Traceback" not in server.log.read_text()
 
