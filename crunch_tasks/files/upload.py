@@ -41,6 +41,7 @@ def upload(
     arrived: Arrived = lambda *_: None,
 ) -> Uploaded:
     """Send each walked path in `sends` to its key. `entries` say what files must be; others are hashed on the way.
+
     `arrived` is told of each file that is in the storage.
 
     Raises WorkspaceError for a file that changed or cannot be read, TransferError or StorageError for an object that
@@ -52,13 +53,16 @@ def upload(
     width = Width(storage.parallel)
     sent: dict[str, Entry] = {}
 
+    def before_write(check: Check) -> None:
+        check()
+        may_write(storage.timeout_s)
+
     def send_small(path: str, walked: FileStat, announced: str | None, check: Check) -> tuple[ObjectInfo, str]:
         data = tree.read_walked(folders, path, walked)
         md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
         if announced not in (None, md5):
             raise WorkspaceError(changed(path))
-        check()
-        may_write(storage.timeout_s)
+        before_write(check)
         return storage.write(sends[path], data, md5), md5
 
     def send_large(path: str, walked: FileStat, announced: str | None, check: Check) -> tuple[ObjectInfo, str]:
@@ -71,15 +75,11 @@ def upload(
             done += size
             meter.add(size)
 
-        def before_commit() -> None:
-            check()
-            may_write(storage.timeout_s)
-
         parts = workspace.hashes.parts(path, walked) if announced and storage.part_size(walked.size) else ""
         try:
             with tree.open_file(folders, path, walked) as file:
                 content = FileContent(file, path, walked.size, announced, count, parts)
-                info = storage.send(content, sends[path], before_commit)
+                info = storage.send(content, sends[path], lambda: before_write(check))
                 _refuse_changed(file, path, walked)
                 return info, content.md5
         except BaseException:
