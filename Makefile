@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help install demo test test-quick bench check format docs browser clean
+.PHONY: help install demo test test-all test-quick chaos bench check format docs browser clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -22,6 +22,12 @@ demo: install  ## Process real data end to end; ARGS=--exit stops when it is don
 
 test: install browser check  ## All checks and tests; about six minutes on two cores
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+test-all: install browser check  ## The same, and every long walk whole: about two hours on two cores
+	CRUNCH_TEST_ALL=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+
+chaos: install  ## Kill, stop and cut everything at random while clients work; ARGS="--seed N --seconds N"
+	@$(BIN)/python -m tests.crash.chaos $(ARGS)
 
 test-quick: install  ## The tests that start no servers: under a minute
 	$(BIN)/python -m pytest -m 'not slow'

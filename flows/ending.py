@@ -59,7 +59,8 @@ def stopped(run: DatasetRun, sender: Sender, flow_runs: Sequence[UUID], stop: Ba
     undelivered = sender.flush(LAST_WORD_S - RELEASE_PATIENCE_S)
     slug = run.claim.slug
     if _has_ended(run):
-        run.lease.stop(ended=not undelivered)
+        # Of what is committed some files may not have their names yet: the next command here sees to that.
+        run.lease.stop(ended=not undelivered and not _has_succeeded(run))
         return f"{slug} had come to its end." + (f" {WAITING}" if undelivered else "")
     if run.lease.release(f"stopped by {type(stop).__name__}"):
         reached(Point.RELEASED)
@@ -81,8 +82,11 @@ def _make_up_for_hooks(run: DatasetRun) -> None:
 def _has_ended(run: DatasetRun) -> bool:
     """Whether the run's last word is written down: Upload Success, or some stage's Fail."""
     find, fence = run.outbox.find, run.claim.fence
-    success = find(fence, Stage.UPLOAD, State.SUCCESS)
-    return success is not None or any(find(fence, stage, State.FAIL) is not None for stage in Stage)
+    return _has_succeeded(run) or any(find(fence, stage, State.FAIL) is not None for stage in Stage)
+
+
+def _has_succeeded(run: DatasetRun) -> bool:
+    return run.outbox.find(run.claim.fence, Stage.UPLOAD, State.SUCCESS) is not None
 
 
 def _committed(run: DatasetRun) -> tuple[Result, str]:

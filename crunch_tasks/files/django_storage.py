@@ -220,6 +220,9 @@ class DjangoStorage:
         with contextlib.suppress(ObjectMissing), self._using(key) as storage:
             storage.delete(key)
 
+    def remove_unfinished(self, prefix: str, is_ours: Callable[[str], bool]) -> None:
+        """Django's interface has no such thing."""
+
     def flush(self) -> None:
         """Django's interface has no such thing."""
 

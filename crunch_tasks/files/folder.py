@@ -50,6 +50,14 @@ class FolderStorage:
         )
 
     def list_objects(self, prefix: str) -> Iterator[ObjectInfo]:
+        for key, entry in self._entries(prefix):
+            if not entry.name.startswith(PARTIAL):
+                info = self._listed(key, entry)
+                if info is not None:
+                    yield info
+
+    def _entries(self, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+        """All that is below `prefix` and no folder."""
         if prefix:
             self._check(prefix.removesuffix("/"))
         folders = [prefix]
@@ -59,10 +67,14 @@ class FolderStorage:
                 key = folder + entry.name
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(key + "/")
-                elif not entry.name.startswith(PARTIAL):
-                    info = self._listed(key, entry)
-                    if info is not None:
-                        yield info
+                else:
+                    yield key, entry
+
+    def remove_unfinished(self, prefix: str, is_ours: Callable[[str], bool]) -> None:  # noqa: ARG002
+        """Their names tell that they are ours."""
+        for _, entry in self._entries(prefix):
+            if entry.name.startswith(PARTIAL):
+                Path(entry.path).unlink(missing_ok=True)
 
     def _listed(self, key: str, entry: os.DirEntry[str]) -> ObjectInfo | None:
         """What a listing says of an entry, whatever its name: all bad ones are reported at once. None when it is gone.

@@ -102,6 +102,9 @@ class MemoryStorage:
         self._count("delete")
         self.objects.pop(key, None)
 
+    def remove_unfinished(self, prefix: str, is_ours: Callable[[str], bool]) -> None:
+        """It has no half objects."""
+
     def flush(self) -> None:
         self._count("flush")
 

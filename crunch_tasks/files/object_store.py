@@ -62,6 +62,7 @@ class ObjectStorage:
         self._is_encrypted = opened.is_encrypted
         self._content_md5 = opened.content_md5
         self._first_part = opened.first_part
+        self._abort_unfinished = opened.abort_unfinished
         self._etag_is_md5 = opened.etag_is_md5
         self._large = threading.BoundedSemaphore(self.parallel_large)
 
@@ -234,6 +235,10 @@ class ObjectStorage:
     def delete(self, key: str) -> None:
         with contextlib.suppress(ObjectMissing), translated(key):
             obstore.delete(self._writer, [key])
+
+    def remove_unfinished(self, prefix: str, is_ours: Callable[[str], bool]) -> None:
+        """On S3; Azure forgets such parts after a week, Google when the bucket's lifecycle rules say so."""
+        self._abort_unfinished(prefix, is_ours)
 
     def flush(self) -> None:
         """An object store answers when the object is safe."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from crunch_tasks.errors import SettingsError
+from crunch_tasks.files import further_calls
 from crunch_tasks.files.pace import patience_for
 
 _ATTRIBUTES = {
@@ -52,6 +53,8 @@ class Opened:
     """The MD5 that the storage keeps beside an object, apart from its ETag; asked only where that tells none."""
     first_part: Callable[[str], int | None] = lambda _: None
     """How many bytes the first part of an object had; asked only when the sum of its parts is in doubt."""
+    abort_unfinished: Callable[[str, Callable[[str], bool]], None] = lambda *_: None
+    """Remove the parts of uploads below a prefix, to keys for which the function is true, that nobody completes."""
 
 
 def open_from_django(storage: Any, timeout_s: float) -> Opened:
@@ -156,8 +159,9 @@ def _open_s3(storage: Any, timeout_s: float) -> Opened:
         **stores,
         etag_is_md5=encryption in ("", "AES256"),
         attributes=attributes,
-        is_encrypted=lambda key: _s3_is_encrypted(storage, key),
-        first_part=lambda key: _s3_part(storage, key),
+        is_encrypted=lambda key: further_calls.s3_is_encrypted(storage, key),
+        first_part=lambda key: further_calls.s3_part(storage, key),
+        abort_unfinished=lambda prefix, is_ours: further_calls.s3_abort_unfinished(storage, prefix, is_ours),
     )
 
 
@@ -220,35 +224,6 @@ def _certificates(option: str, path: Any) -> bytes:
         raise SettingsError(f"The storage option {option} names a file that cannot be read: {path}") from error
 
 
-def _s3_part(storage: Any, key: str) -> int | None:
-    """How many bytes each part has, as far as the first two tell; None when they differ or S3 does not say."""
-    first = _s3_head(storage, key, PartNumber=1)
-    if first.get("PartsCount", 1) > 2:
-        second = _s3_head(storage, key, PartNumber=2)
-        if second.get("ContentLength") != first.get("ContentLength"):
-            return None
-    size: int | None = first.get("ContentLength")
-    return size
-
-
-def _s3_is_encrypted(storage: Any, key: str) -> bool:
-    answer = _s3_head(storage, key)
-    return answer.get("ServerSideEncryption", "AES256") != "AES256" or "SSECustomerAlgorithm" in answer
-
-
-def _s3_head(storage: Any, key: str, **options: Any) -> dict[str, Any]:
-    """Ask S3 through boto3 for what obstore does not tell of an object; nothing when it does not answer."""
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        answer: dict[str, Any] = storage.connection.meta.client.head_object(
-            Bucket=storage.bucket_name, Key=storage._normalize_name(key), **options
-        )
-    except (BotoCoreError, ClientError):
-        return {}
-    return answer
-
-
 # --- Google Cloud Storage and Azure ----------------------------------------------------------------------------------
 
 
@@ -305,17 +280,5 @@ def _open_azure(storage: Any, timeout_s: float) -> Opened:
         **stores,
         etag_is_md5=False,
         attributes=attributes,
-        content_md5=lambda key: _azure_md5(storage, key),
+        content_md5=lambda key: further_calls.azure_md5(storage, key),
     )
-
-
-def _azure_md5(storage: Any, key: str) -> str | None:
-    """The Content-MD5 that Azure makes of an object sent as a whole, as obstore does not tell it."""
-    from azure.core.exceptions import AzureError
-
-    try:
-        blob = storage.client.get_blob_client(storage._get_valid_path(key))
-        told = blob.get_blob_properties().content_settings.content_md5
-    except AzureError:
-        return None
-    return bytes(told).hex() if told else None

@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from crunch_tasks.contract import published_manifest
+from crunch_tasks.contract import CRUNCH_FOLDER, published_manifest
 from crunch_tasks.crash import Point, reached
 from crunch_tasks.errors import ObjectMissing, StorageError, TransferError
 from crunch_tasks.files import own_files
@@ -229,7 +229,7 @@ def promote(storage: Storage, prefix: str, fence: int, manifest_sha256: str, *, 
     """Give the modified files of a committed attempt their own names; returns how many still had to be.
 
     May be called by anyone, any number of times. Staged bytes go only when those under the name are verified; with
-    them go the plans and what earlier attempts staged, as nobody can need them any more.
+    them go the plans, what earlier attempts staged, and what killed ones left half, as nobody can need them any more.
     """
     base = safe_prefix(prefix)
     manifest = read_committed(storage, prefix, manifest_sha256, fence)
@@ -250,6 +250,8 @@ def promote(storage: Storage, prefix: str, fence: int, manifest_sha256: str, *, 
 
     in_parallel(move, staged, storage.parallel, check)
     storage.flush()
+    own = f"{base}{CRUNCH_FOLDER}/"
+    storage.remove_unfinished(base, lambda key: key.startswith(own) or key.removeprefix(base) in manifest.files)
     done = [path for path in attempts if is_settled(path, fence)]
     done += own_files.snakemake_before(storage, base, fence)
     in_parallel(remove, done, storage.parallel, check)

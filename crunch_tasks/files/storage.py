@@ -127,6 +127,12 @@ class Storage(Protocol):
     def delete(self, key: str) -> None:
         """Delete the object; no error when it is not there."""
 
+    def remove_unfinished(self, prefix: str, is_ours: Callable[[str], bool]) -> None:
+        """Remove what killed writers left half sent below `prefix` to keys for which `is_ours`, as far as it can be.
+
+        Nobody who holds a lease may be writing there.
+        """
+
     def flush(self) -> None:
         """Return when everything written before survives a power cut."""
 

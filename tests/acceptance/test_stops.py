@@ -10,7 +10,9 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
+from crunch_tasks.crash import VARIABLE, Point
 from crunch_tasks.stopping import STOP_S
+from tests.support.depth import sample, whole
 from tests.support.site import GOOD_RUN, Site, until
 
 # Two chains, so that one rule is finished and another one half done when the notice comes; a folder as an output too.
@@ -78,7 +80,7 @@ def stopped_in_second(site: Site, count: Path, *words: str) -> str:
     return err
 
 
-@pytest.mark.parametrize("storage_settings", ["folder", "s3"], indirect=True)
+@pytest.mark.parametrize("storage_settings", sample(["folder", "s3"], 1), indirect=True)
 def test_a_stopped_snakemake_goes_on_elsewhere_from_what_it_had_finished(
     site: Site, slug: str, count: Path, flag: Path, tmp_path: Path
 ) -> None:
@@ -113,6 +115,33 @@ def test_a_stopped_snakemake_whose_saved_files_are_gone_starts_anew(
     assert site.files(slug) == INPUTS | RESULTS
 
 
+@pytest.mark.parametrize(
+    "point", sample([Point.WORK_SENT, Point.WORK_SAVED, Point.RELEASED, Point.SAVED_WORK_FETCHED], 1)
+)
+def test_killed_while_finished_work_is_saved_or_fetched(
+    site: Site, slug: str, count: Path, flag: Path, tmp_path: Path, point: Point
+) -> None:
+    """The next one elsewhere takes what was saved, or none of it; in both cases nothing is wrong."""
+    crash = {VARIABLE: f"{point}:1"}
+    if point is Point.SAVED_WORK_FETCHED:
+        stopped_in_second(site, count)
+        flag.touch()
+        died = site.crunch("next", "--directory", str(tmp_path / "second"), code=None, **crash)
+        assert died.returncode == -signal.SIGKILL
+    else:
+        client = site.start("next", **crash)
+        until(lambda: count.exists() and "second" in count.read_text(), what="the second rule")
+        client.send_signal(signal.SIGTERM)
+        client.communicate(timeout=STOP_S + 1)
+        assert client.returncode == -signal.SIGKILL
+        flag.touch()
+    site.expire(slug)
+    site.crunch("next", "--directory", str(tmp_path / "third"))
+    is_saved = point is not Point.WORK_SENT
+    assert count.read_text().splitlines() == ["first", "second", *([] if is_saved else ["first"]), "second", "last"]
+    assert site.files(slug) == INPUTS | RESULTS
+
+
 CHANGES_ITS_INPUT = """
 rule all:
     input: "last.txt"
@@ -128,7 +157,7 @@ rule second:
 """
 
 
-@pytest.mark.parametrize("where", ["in the same folder", "elsewhere"])
+@pytest.mark.parametrize("where", sample(["in the same folder", "elsewhere"], 1))
 def test_a_stopped_snakemake_that_changed_an_input_starts_anew(
     site: Site, count: Path, flag: Path, tmp_path: Path, where: str
 ) -> None:
@@ -161,7 +190,7 @@ def listener(address: str) -> psutil.Process:
     return psutil.Process(next(found).pid)
 
 
-@pytest.mark.parametrize("away", ["nothing", "the server", "Prefect"])
+@pytest.mark.parametrize("away", ["nothing", "the server", *(["Prefect"] if whole() else [])])
 def test_a_stopped_client_is_gone_in_time_whatever_does_not_answer(
     site: Site, prefect_api: str, flag: Path, away: str
 ) -> None:

@@ -36,6 +36,9 @@ from tests.support.site import CRUNCH, Site
 MARK = "CHAOS_TEST"
 """In the environment of every client and all that it starts, so that survivors are found."""
 
+KILLED = "SIGKILL"
+"""In the note of a workflow that was killed, or whose command was."""
+
 CLIENTS = 4
 QUIET_S = 300
 """How long the clients may take to finish once they are left alone, in seconds."""
@@ -218,10 +221,18 @@ class Chaos:
         self.continue_clients(at_once=True)
         end = time.monotonic() + QUIET_S
         while self.states()["completed"] < DATASETS and time.monotonic() < end:
+            self.retry_killed()
             self.keep_clients()
             time.sleep(0.5)
         for client in self.clients:
             client.wait(60)
+
+    def retry_killed(self) -> None:
+        """A workflow that somebody kills has failed, and a person says that it is to be tried again."""
+        for dataset in self._datasets():
+            if dataset["state"] == "failed" and KILLED in self.site.notes(dataset["slug"])[-1]:
+                self.happened["retry"] += 1
+                self.site.crunch("retry", dataset["slug"])
 
     def states(self) -> Counter[str]:
         return Counter(row["state"] for row in self._datasets())
@@ -229,9 +240,14 @@ class Chaos:
     def _datasets(self) -> list[dict[str, Any]]:
         return [dict(row) for row in self.site.client.pages("api/datasets/")]
 
+    def unfinished(self) -> list[str]:
+        """Keys to which S3 has parts of uploads that nobody completed."""
+        return [upload["Key"] for upload in self.s3._boto3().list_multipart_uploads(Bucket="chaos").get("Uploads", ())]
+
     def problems(self) -> list[str]:
         """All that is not as it must be."""
-        found = [f"{slug}: two worked on it at once" for slug in read_lines(self.violations)]
+        found = [f"left over: parts of {key}" for key in self.unfinished()]
+        found += [f"{slug}: two worked on it at once" for slug in read_lines(self.violations)]
         for machine in sorted((self.folder / "work").iterdir()):
             done = self.site.crunch("sync", "--directory", str(machine), code=None)
             found += [f"{machine.name}: {done.stderr}"] if done.returncode else []

@@ -12,7 +12,11 @@ LEASE_S = 5
 
 # A workflow waits until no other one works on its dataset. A client that stood still while another one took its
 # dataset must end its own workflow soon after it goes on, so nobody waits for long.
-ALONE = 'exec 9>"{locks}/$CRUNCH_DATASET"; flock -w 40 9 || echo "$CRUNCH_DATASET" >> "{locks}/violations"'
+ALONE = (
+    'exec 9>"{locks}/$CRUNCH_DATASET"; '
+    # 1 is its time-out; somebody may kill it too.
+    'flock -w 40 9 || [ $? -ne 1 ] || echo "$CRUNCH_DATASET" >> "{locks}/violations"'
+)
 SCRIPT = f"""#!/bin/bash
 set -e
 {ALONE}

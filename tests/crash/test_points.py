@@ -85,7 +85,7 @@ def killed(walker: Walker, case: Case, undisturbed: dict[str, Any]) -> bool:
         return False
     assert code == -signal.SIGKILL
     if not case.same:
-        walker.expire(slug)
+        walker.site.expire(slug)
     finish(walker, slug, "first" if case.same else "second")
     same_as_undisturbed(walker, slug, undisturbed)
     return True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -96,15 +95,6 @@ class Walker:
     def _words(self, slug: str, where: str) -> list[str]:
         project = slug.split(":", maxsplit=1)[0]
         return ["next", "--project", project, "--cleanup", "--directory", str(self.folder / project / where)]
-
-    def expire(self, slug: str) -> None:
-        """The lease's time is over, at once."""
-        with sqlite3.connect(self.site.server.folder / "crunch.sqlite3", timeout=30) as database:
-            database.execute(
-                "UPDATE server_dataset SET lease_expires = '2000-01-01 00:00:00' WHERE lease_expires IS NOT NULL "
-                "AND item_ptr_id = (SELECT id FROM server_item WHERE slug = ?)",
-                [slug],
-            )
 
     # --- what must be the same -----------------------------------------------------------------------------------
 

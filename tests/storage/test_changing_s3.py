@@ -69,3 +69,24 @@ def test_a_write_that_is_refused_half_way_keeps_the_old_object_and_no_part(
         send(behind, made(tmp_path / "new", {name: FILES[name][::-1]}))
     assert storage.read(f"p/d/{name}") == FILES[name]
     assert "Uploads" not in s3._boto3().list_multipart_uploads(Bucket=bucket), "their parts would cost room for ever"
+
+
+def test_what_a_killed_writer_left_half_is_removed_and_nobody_elses(s3: SeaweedS3, bucket: str) -> None:
+    client = s3._boto3()
+    for key in ("there/p/d/ours", "there/p/d/theirs", "there/p/d10/ours"):
+        begun = client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
+        client.upload_part(Bucket=bucket, Key=key, UploadId=begun, PartNumber=1, Body=b"half")
+    opened = open_storage(s3.storage(bucket, "there"))
+    opened.remove_unfinished("p/d/", lambda key: key == "p/d/ours")
+    left = [upload["Key"] for upload in client.list_multipart_uploads(Bucket=bucket).get("Uploads", ())]
+    assert sorted(left) == ["there/p/d/theirs", "there/p/d10/ours"]
+
+
+def test_what_a_killed_writer_left_half_in_a_folder_is_removed(tmp_path: Path) -> None:
+    for name in ("p/d/sub/.crunch-part-ab", "p/d/kept", "p/d10/.crunch-part-cd"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"half")
+    options = {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": str(tmp_path)}}
+    open_storage(options).remove_unfinished("p/d/", lambda _: True)
+    left = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
+    assert left == ["p/d/kept", "p/d10/.crunch-part-cd"]

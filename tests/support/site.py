@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import time
@@ -84,6 +85,15 @@ class Site:
 
     def dataset(self, slug: str) -> dict[str, Any]:
         return dict(self.client.get_dataset(slug))
+
+    def expire(self, slug: str) -> None:
+        """The time of the dataset's lease is over, at once (of a server on SQLite)."""
+        with sqlite3.connect(self.server.folder / "crunch.sqlite3", timeout=30) as database:
+            database.execute(
+                "UPDATE server_dataset SET lease_expires = '2000-01-01 00:00:00' WHERE lease_expires IS NOT NULL "
+                "AND item_ptr_id = (SELECT id FROM server_item WHERE slug = ?)",
+                [slug],
+            )
 
     def dataset_claim(self, slug: str) -> int:
         """The claim of the dataset's newest status."""

@@ -62,8 +62,19 @@ def test_a_run_under_way_is_given_back(run, said, monkeypatch, undelivered):
     assert said == ["released"]
 
 
-@pytest.mark.parametrize(("undelivered", "becomes"), [(0, "over"), (1, "left to the next command")])
-@pytest.mark.parametrize("last", [(Stage.UPLOAD, State.SUCCESS), (Stage.WORKFLOW, State.FAIL)])
+NEXT = "left to the next command"
+
+
+@pytest.mark.parametrize(
+    ("last", "undelivered", "becomes"),
+    [
+        ((Stage.WORKFLOW, State.FAIL), 0, "over"),
+        ((Stage.WORKFLOW, State.FAIL), 1, NEXT),
+        # What it committed may not be promoted yet.
+        ((Stage.UPLOAD, State.SUCCESS), 0, NEXT),
+        ((Stage.UPLOAD, State.SUCCESS), 1, NEXT),
+    ],
+)
 def test_a_run_that_is_over_stays_so_also_when_the_server_is_away(run, said, monkeypatch, undelivered, becomes, last):
     run.record(*last)
     stop(run, undelivered=undelivered, monkeypatch=monkeypatch)
