@@ -88,6 +88,7 @@ class DatasetRun:
         self.uploaded = 0
         self.remarks: list[str] = []
         self.finished = False
+        self.is_unpromoted = False
         self.error: Exception | None = None
 
     @property

@@ -96,7 +96,7 @@ def _process_in(session: Session, lease: Lease, options: RunOptions, workspace: 
     )
     with Sender(session.client, outbox) as sender:
         result, note = _run_flow(session, run, sender)
-    lease.stop(ended=result is not Result.UNDELIVERED)
+    lease.stop(ended=result is not Result.UNDELIVERED and not run.is_unpromoted)
     if result is Result.COMPLETED and options.cleanup:
         published = {path: entry.md5 for path, entry in run.final_manifest.items()}
         note = "\n".join(filter(None, (note, cleaning.clean_up(workspace, published))))

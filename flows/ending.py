@@ -95,12 +95,14 @@ def _committed(run: DatasetRun) -> tuple[Result, str]:
     if answer is None or not ours or answer.place is not Place.SENT or not answer.effective:
         reason = answer.reason if answer is not None else ""
         return Result.LEASE_LOST, f"The server did not take the results: {reason or 'the lease was lost'}."
+    run.is_unpromoted = True
     reached(Point.COMMITTED)
     run.forget_journal()
     try:
         publication.promote(run.storage, run.prefix, run.claim.fence, run.manifest_sha256)
         reached(Point.PROMOTED)
+        run.is_unpromoted = False
     except StorageError as problem:
-        # The results are committed. Whoever reads the dataset next moves the rest to its place first.
+        # The results are committed. The next command here, or whoever reads the dataset, moves the rest to its place.
         run.remarks.append(f"Some modified files are not at their own names yet: {problem}")
     return Result.COMPLETED, "\n".join(run.remarks)

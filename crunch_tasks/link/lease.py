@@ -177,7 +177,7 @@ class Lease:
         """End the renewals. `ended` says that the claim is over too (completed, failed, released), for good."""
         self._stop_thread()
         if self._held is not None:
-            if ended or isinstance(self._ended, LeaseLost):
+            if ended:
                 self._held.forget()
             else:
                 self._held.leave()

@@ -110,6 +110,10 @@ def test_a_lease_that_another_took_is_lost(server, tmp_path):
         with pytest.raises(LeaseLost, match="p:d"):
             lease.may_write(0.3)
             until(lease.check)
+    # The next command asks, and hears that this claim is over.
+    (request,) = Claims(tmp_path, URL).leftovers()
+    with pytest.raises(Refused):
+        request.send(server.client())
     assert list(Claims(tmp_path, URL).leftovers()) == []
 
 
