@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import logging
 import os
@@ -11,7 +12,7 @@ import psutil
 import pytest
 
 from crunch_tasks.compute.environment import workflow_environment
-from crunch_tasks.compute.snakemake import Events, is_locked, run_snakemake
+from crunch_tasks.compute.snakemake import Events, finished_outputs, is_locked, run_snakemake
 from crunch_tasks.errors import Cancelled, WorkflowFailed
 from snakemake_logger_plugin_crunch import LogHandler, LogHandlerSettings
 
@@ -172,3 +173,16 @@ def test_the_plugin_never_raises_whatever_its_file_and_the_event(path):
         handler.emit(logging.makeLogRecord(extra))
     handler.close()
     handler.emit(logging.makeLogRecord({"event": "progress"}))
+
+
+def test_finished_outputs_are_those_with_a_record_and_no_mark(tmp_path):
+    long = "results/" + "n" * 300 + ".txt"
+    for folder, names in (("metadata", ["a.txt", "./deep/b c", long, "remade"]), ("incomplete", ["remade", "half"])):
+        for name in names:
+            encoded = base64.urlsafe_b64encode(name.encode()).decode()
+            parts = [encoded[start : start + 200] for start in range(0, len(encoded), 200)]
+            record = tmp_path.joinpath(".snakemake", folder, *[f"@{part}" for part in parts[:-1]], parts[-1])
+            record.parent.mkdir(parents=True, exist_ok=True)
+            record.write_text("{}")
+    (tmp_path / ".snakemake" / "metadata" / "no record!").touch()
+    assert finished_outputs(tmp_path) == {"a.txt", "deep/b c", long}

@@ -149,3 +149,14 @@ def test_the_picture_is_one_that_pages_can_show() -> None:
     assert "<text" in picture
     assert "prefers-color-scheme: dark" in picture
     assert "<script" not in picture
+
+
+def test_every_test_that_the_guarantees_name_is_there() -> None:
+    named = set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text("docs/guarantees.md")))
+    assert len(named) > 40
+    missing = [f"{file}::{name}" for file, name in sorted(named) if f"def {name}(" not in text(file)]
+    assert missing == []
+    cases = set(re.findall(r"\b[CNSK]\d+\b", text("docs/guarantees.md")))
+    assert cases == {
+        f"{letter}{n}" for letter, most in zip("CNSK", (14, 10, 12, 8), strict=True) for n in range(1, most + 1)
+    }
