@@ -10,9 +10,10 @@ import uuid
 import httpx
 import pytest
 
+from tests.support.depth import sample
 from tests.support.site import GOOD_RUN, Site
 
-BOTH = pytest.mark.parametrize("storage_settings", ["folder", "s3"], indirect=True)
+EITHER = pytest.mark.parametrize("storage_settings", sample(["folder", "s3"], 1), indirect=True)
 
 # Appends to an input, deletes one, writes new ones, and looks at what is there.
 SCRIPT = """#!/bin/bash
@@ -55,7 +56,7 @@ def md5s(files: dict[str, bytes]) -> dict[str, str]:
     return {path: hashlib.md5(content).hexdigest() for path, content in files.items()}
 
 
-@BOTH
+@EITHER
 def test_a_loop_processes_ten_datasets_byte_for_byte(site: Site) -> None:
     project = site.add_project("Birds", SCRIPT)
     names = [f"d{number}" for number in range(1, 11)]
@@ -99,7 +100,7 @@ rule upper:
 """
 
 
-@BOTH
+@EITHER
 def test_a_second_run_of_a_finished_workspace_moves_no_file(site: Site) -> None:
     project = site.add_project("Words", SNAKEFILE, workflow_type="snakemake")
     # Prefect's server is that of the other tests too, so the name is of this one only.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.depth import sample
 from tests.support.servers import CrunchServer
 from tests.support.site import GOOD_RUN, Site, until
 
@@ -36,10 +37,15 @@ def dying_storage(site: Site, tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize(
-    ("again", "at"),
-    [("in the same folder", 1), ("in the same folder", 7), ("from an empty folder", 3), ("from an empty folder", 10)],
-)
+DEATHS = [
+    ("in the same folder", 1),
+    ("in the same folder", 7),
+    ("from an empty folder", 3),
+    ("from an empty folder", 10),
+]
+
+
+@pytest.mark.parametrize(("again", "at"), sample(DEATHS, 1))
 def test_killed_in_upload(site: Site, tmp_path: Path, again: str, at: int) -> None:
     count = tmp_path / "count"
     project = site.add_project("P", APPENDS.format(count=count), lease_seconds=2)

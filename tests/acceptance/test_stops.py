@@ -12,7 +12,7 @@ import pytest
 
 from crunch_tasks.crash import VARIABLE, Point
 from crunch_tasks.stopping import STOP_S
-from tests.support.depth import sample, whole
+from tests.support.depth import sample
 from tests.support.site import GOOD_RUN, Site, until
 
 # Two chains, so that one rule is finished and another one half done when the notice comes; a folder as an output too.
@@ -190,7 +190,7 @@ def listener(address: str) -> psutil.Process:
     return psutil.Process(next(found).pid)
 
 
-@pytest.mark.parametrize("away", ["nothing", "the server", *(["Prefect"] if whole() else [])])
+@pytest.mark.parametrize("away", sample(["nothing", "the server", "Prefect"], 1))
 def test_a_stopped_client_is_gone_in_time_whatever_does_not_answer(
     site: Site, prefect_api: str, flag: Path, away: str
 ) -> None:

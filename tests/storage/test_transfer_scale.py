@@ -16,6 +16,7 @@ from crunch_tasks.files.storage import Storage
 from crunch_tasks.files.upload import upload
 from crunch_tasks.files.workspace import Workspace
 from crunch_tasks.testing import MemoryStorage
+from tests.support.depth import whole
 from tests.support.transfers import files_of, manifest_of, md5, sources
 
 
@@ -68,10 +69,10 @@ class Sink(MemoryStorage):
 
 
 @pytest.mark.slow
-def test_a_sparse_file_of_five_gigabytes_takes_no_memory(workspace: Workspace) -> None:
+def test_a_large_sparse_file_takes_no_memory(workspace: Workspace) -> None:
     import tracemalloc
 
-    size = 5 * 2**30
+    size = (5 if whole() else 1) * 2**30
     (workspace.root / "empty").touch()
     with (workspace.root / "sparse").open("wb") as file:
         file.truncate(size)
@@ -85,8 +86,9 @@ def test_a_sparse_file_of_five_gigabytes_takes_no_memory(workspace: Workspace) -
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_files_make_the_round_trip(workspace: Workspace, tmp_path: Path) -> None:
-    for folder in range(100):
+def test_very_many_files_make_the_round_trip(workspace: Workspace, tmp_path: Path) -> None:
+    folders = 100 if whole() else 10
+    for folder in range(folders):
         (workspace.root / str(folder)).mkdir()
         for number in range(1000):
             (workspace.root / str(folder) / str(number)).write_bytes(b"%d" % number)
@@ -95,5 +97,5 @@ def test_a_hundred_thousand_files_make_the_round_trip(workspace: Workspace, tmp_
     upload(storage, {path: f"p/d1/{path}" for path in manifest}, workspace, workspace.walk(), manifest)
     there = Workspace(tmp_path / "there", "p:d1")
     there.make()
-    assert download(storage, sources(storage), there).moved == 100_000
+    assert download(storage, sources(storage), there).moved == folders * 1000
     assert manifest_of(there).checksums_json() == manifest.checksums_json()

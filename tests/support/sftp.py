@@ -85,6 +85,8 @@ def sftp(root: Path) -> Iterator[dict[str, Any]]:
                 connection, _ = listener.accept()
             except OSError:
                 return
+            # As OpenSSH does: without it small answers wait for the other side's delayed acknowledgements.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             transport = paramiko.Transport(connection)
             transport.add_server_key(key)
             transport.set_subsystem_handler("sftp", paramiko.SFTPServer, _folder_server(root))
