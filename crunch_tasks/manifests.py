@@ -17,7 +17,7 @@ from prefect.context import TaskRunContext
 
 from crunch_tasks.files.checksums import compute_manifest, fingerprint
 from crunch_tasks.files.manifest import Manifest
-from crunch_tasks.files.tree import Walk
+from crunch_tasks.files.walking import Walk
 from crunch_tasks.run import DatasetRun
 
 

@@ -16,7 +16,7 @@ from crunch_tasks.files.checksums import fingerprint
 from crunch_tasks.files.download import download
 from crunch_tasks.files.manifest import Manifest, SavedWork
 from crunch_tasks.files.plan import Inputs
-from crunch_tasks.files.tree import Walk
+from crunch_tasks.files.walking import Walk
 from crunch_tasks.link.web import fetch_workflow
 from crunch_tasks.manifests import manifest_of
 from crunch_tasks.run import DatasetRun, Journal

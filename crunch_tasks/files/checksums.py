@@ -21,7 +21,8 @@ from crunch_tasks.files.parallel import Check, in_parallel
 from crunch_tasks.files.paths import refuse_bad_names
 from crunch_tasks.files.storage import BLOCK
 from crunch_tasks.files.sums import PartSum
-from crunch_tasks.files.tree import FileStat, Folders, Tree, Walk
+from crunch_tasks.files.tree import Folders, Tree
+from crunch_tasks.files.walking import FileStat, Walk
 
 _SMALL = 128 * 1024
 """Bytes that are hashed in less time than it takes to open two files."""

@@ -22,7 +22,8 @@ from crunch_tasks.files.parallel import Check, in_parallel
 from crunch_tasks.files.paths import INTERNAL_FOLDERS
 from crunch_tasks.files.reading import list_files, place_of
 from crunch_tasks.files.storage import Storage
-from crunch_tasks.files.tree import FileStat, Folders, Walk
+from crunch_tasks.files.tree import Folders
+from crunch_tasks.files.walking import FileStat, Walk
 from crunch_tasks.files.workspace import Workspace
 
 SHOWN = 5

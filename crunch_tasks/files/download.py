@@ -20,7 +20,7 @@ from crunch_tasks.files.paths import refuse_bad_names
 from crunch_tasks.files.plan import LocalFile, Source, what_to_fetch
 from crunch_tasks.files.storage import LARGE, Storage
 from crunch_tasks.files.transfer import Meter, Tell, TransferReport, in_lanes, nobody
-from crunch_tasks.files.tree import FileStat, Walk
+from crunch_tasks.files.walking import FileStat, Walk
 from crunch_tasks.files.workspace import Workspace
 
 

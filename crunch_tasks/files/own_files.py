@@ -28,8 +28,8 @@ from crunch_tasks.files.paths import SNAKEMAKE_FOLDER, name_problem, safe_path, 
 from crunch_tasks.files.plan import ObjectInfo
 from crunch_tasks.files.storage import Storage
 from crunch_tasks.files.transfer import MayWrite
-from crunch_tasks.files.tree import Walk
 from crunch_tasks.files.upload import upload
+from crunch_tasks.files.walking import Walk, walk
 from crunch_tasks.files.workspace import Workspace
 
 SNAKEMAKE_COPY = f"{CRUNCH_FOLDER}/snakemake"
@@ -134,7 +134,7 @@ def _send_folder(
     may_write: MayWrite,
     check: Check,
 ) -> None:
-    walked = tree.walk(workspace.root, below=folder)
+    walked = walk(workspace.root, below=folder)
     # A link that Snakemake or a workflow made in there would carry other files along.
     files = {path: file for path, file in walked.files.items() if file.target is None and not name_problem(path)}
     entries = {

@@ -38,9 +38,9 @@ from crunch_tasks.files.plan import (
 from crunch_tasks.files.reading import listing_of, read_committed, read_plans, resolve
 from crunch_tasks.files.storage import Storage
 from crunch_tasks.files.transfer import MayWrite, Tell, nobody
-from crunch_tasks.files.tree import Walk
 from crunch_tasks.files.upload import upload
 from crunch_tasks.files.verify import md5_by_reading
+from crunch_tasks.files.walking import Walk
 from crunch_tasks.files.workspace import Workspace
 
 

@@ -23,8 +23,8 @@ from crunch_tasks.files.paths import refuse_bad_names, safe_prefix
 from crunch_tasks.files.plan import ATTEMPTS, Source
 from crunch_tasks.files.storage import LARGE, Storage
 from crunch_tasks.files.transfer import MayWrite
-from crunch_tasks.files.tree import FileStat, Walk
 from crunch_tasks.files.upload import upload
+from crunch_tasks.files.walking import FileStat, Walk
 from crunch_tasks.files.workspace import Workspace
 
 _LIST = re.compile(rf"{re.escape(ATTEMPTS)}/(\d+)/saved\.json")

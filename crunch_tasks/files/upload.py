@@ -15,7 +15,7 @@ from crunch_tasks.files.manifest import Entry, Manifest
 from crunch_tasks.files.parallel import Check, Width
 from crunch_tasks.files.storage import LARGE, ObjectInfo, Storage
 from crunch_tasks.files.transfer import MayWrite, Meter, Tell, TransferReport, in_lanes, nobody, retrying
-from crunch_tasks.files.tree import FileStat, Walk
+from crunch_tasks.files.walking import FileStat, Walk
 from crunch_tasks.files.workspace import Workspace
 
 Arrived = Callable[[str, Entry], None]

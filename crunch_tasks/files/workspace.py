@@ -31,7 +31,7 @@ from crunch_tasks.files.checksums import HashCache
 from crunch_tasks.files.known import KnownObjects
 from crunch_tasks.files.mounts import mount_at
 from crunch_tasks.files.paths import SNAKEMAKE_FOLDER, name_problem
-from crunch_tasks.files.tree import Walk
+from crunch_tasks.files.walking import Walk, walk
 
 _TRUSTED = "trusted"
 _BINDING = "workspace.json"
@@ -221,7 +221,7 @@ class Workspace:
 
     def walk(self) -> Walk:
         """The dataset's files here, and what is here but no file of it."""
-        return tree.walk(self.root)
+        return walk(self.root)
 
     def remove_leftovers(self, keep: Collection[str]) -> list[str]:
         """Remove all but the files in `keep` and the internal folders: a script starts from its inputs alone."""
@@ -245,7 +245,7 @@ class Workspace:
 
     def tampered(self) -> list[str]:
         """Crunch's own files that are not as `write` left them, for the run to say so; sorted."""
-        trusted = tree.walk(self.state / _TRUSTED, internal=True).files
+        trusted = walk(self.state / _TRUSTED, internal=True).files
         return [path for path in trusted if tree.read_file(self.root, path) != self.read(path)]
 
     def has_files(self) -> bool:

@@ -19,7 +19,7 @@ from crunch_tasks.files.plan import Inputs
 from crunch_tasks.files.publication import Published
 from crunch_tasks.files.reading import list_files
 from crunch_tasks.files.storage import Storage
-from crunch_tasks.files.tree import Walk
+from crunch_tasks.files.walking import Walk
 from crunch_tasks.files.workspace import Workspace
 from tests.support.faulty import FaultyStorage
 

@@ -14,7 +14,7 @@ from crunch_tasks.files import cleaning
 from crunch_tasks.files.cleaning import Remains, clean_up, judge, look, published_sums, remove, why_it_stays
 from crunch_tasks.files.disk import bytes_on_disk
 from crunch_tasks.files.manifest import Entry, Manifest, PublishedManifest
-from crunch_tasks.files.tree import FileStat, Walk
+from crunch_tasks.files.walking import FileStat, Walk
 from crunch_tasks.files.workspace import Workspace, check_directory, held
 from crunch_tasks.testing import MemoryStorage
 from tests.support.disk import mounted_tiny_disk
