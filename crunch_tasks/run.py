@@ -89,6 +89,7 @@ class DatasetRun:
         self.remarks: list[str] = []
         self.finished = False
         self.is_unpromoted = False
+        self.is_continued = False
         self.error: Exception | None = None
 
     @property
@@ -108,6 +109,11 @@ class DatasetRun:
     @property
     def workflow_type(self) -> WorkflowType:
         return self.options.workflow or self.claim.workflow_type
+
+    @property
+    def snakemake_events(self) -> Path:
+        """What Snakemake tells of its jobs, out of the workflow's reach."""
+        return self.workspace.state / "snakemake_events.jsonl"
 
     @property
     def log(self) -> Path:

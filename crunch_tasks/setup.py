@@ -10,15 +10,14 @@ from prefect.logging import get_run_logger
 from crunch_tasks.compute.script import interpreter
 from crunch_tasks.contract import DATASET_JSON, PROJECT_JSON, SETUP_MANIFEST, WORKFLOW_FILE, Stage, WorkflowType
 from crunch_tasks.crash import Point, reached
-from crunch_tasks.errors import ObjectMissing, StorageError, WorkflowFailed
-from crunch_tasks.files import own_files, publication, saved_work
+from crunch_tasks.errors import ObjectMissing, WorkflowFailed
+from crunch_tasks.files import publication, saved_work
 from crunch_tasks.files.checksums import fingerprint
-from crunch_tasks.files.download import download
 from crunch_tasks.files.manifest import Manifest, SavedWork
 from crunch_tasks.files.plan import Inputs
-from crunch_tasks.files.walking import Walk
 from crunch_tasks.link.web import fetch_workflow
 from crunch_tasks.manifests import manifest_of
+from crunch_tasks.restoring import restore_inputs
 from crunch_tasks.run import DatasetRun, Journal
 from crunch_tasks.stages import RETRIES, stage
 
@@ -34,14 +33,14 @@ def setup(run: DatasetRun) -> None:
     |---------------------------------------------|----------------------|---------------------------------------|
     | none, or from other inputs or workflow      | inputs alone         | inputs, and what was saved            |
     | same start, died in the workflow:           |                      |                                       |
-    | - all inputs as they were                   | inputs alone         | finished rules kept                   |
+    | - all inputs as they were                   | inputs alone         | what was whole is kept                |
     | - an input changed or gone                  | inputs alone         | inputs, and what was saved            |
     | same start, workflow done, died in Upload:  |                      |                                       |
     | - no file of the workspace touched since    | kept for Upload      | kept for Upload                       |
-    | - otherwise                                 | as above             | as above                              |
+    | - otherwise                                 | inputs alone         | inputs, and what was saved            |
 
-    What was saved: the finished rules' files of an attempt from the same start that was told to stop on another
-    machine. Where there is both, the later attempt's is taken.
+    What was saved: the whole files of an attempt from the same start that was told to stop on another machine. Where
+    there is both, the later attempt's is taken.
     """
     run.lease.check()
     workflow = _workflow(run)
@@ -56,7 +55,7 @@ def setup(run: DatasetRun) -> None:
     if _only_upload_is_missing(run, earlier, start):
         get_run_logger().info("The workflow ended here before: only Upload is missing")
         return
-    is_here = earlier.same_start(start) and _inputs_are_untouched(run)
+    is_here = earlier.same_start(start) and not earlier.workflow_done and _inputs_are_untouched(run)
     saved = _saved_elsewhere(run, start, earlier.fence if is_here else 0)
     if is_here and saved is None:
         run.keep_journal(start)
@@ -65,7 +64,7 @@ def setup(run: DatasetRun) -> None:
         run.forget_journal()
     if run.options.download:
         is_kept = run.workflow_type is WorkflowType.SNAKEMAKE and is_here and saved is None
-        walk = _restore_inputs(run, saved, keep_outputs=is_kept)
+        walk = restore_inputs(run, saved, keep_outputs=is_kept)
     else:
         walk = run.workspace.walk()
     found = manifest_of(run, walk)
@@ -145,44 +144,6 @@ def _inputs(run: DatasetRun) -> Inputs:
             "or run it with --allow-empty."
         )
     return inputs
-
-
-def _restore_inputs(run: DatasetRun, saved: SavedWork | None, *, keep_outputs: bool) -> Walk:
-    """Returns what the workspace has then."""
-    if not keep_outputs:
-        run.workspace.remove_leftovers(run.inputs.files.keys())
-    moved = download(run.storage, run.inputs.files, run.workspace, check=run.lease.check, progress=run.transferred)
-    run.downloaded += moved.moved
-    reached(Point.INPUTS_PLACED)
-    if saved is not None and (walk := _fetch_saved(run, saved)) is not None:
-        return walk
-    if run.workflow_type is WorkflowType.SNAKEMAKE and run.claim.dataset.get("manifest_sha256"):
-        fence = int(run.claim.dataset["manifest_fence"])
-        own_files.fetch_snakemake(run.storage, run.prefix, fence, run.workspace, check=run.lease.check)
-    get_run_logger().info(
-        "%d files fetched (%d bytes) into %s, %d were right already",
-        moved.moved,
-        moved.bytes,
-        run.workspace.root,
-        moved.skipped,
-    )
-    return moved.walk
-
-
-def _fetch_saved(run: DatasetRun, saved: SavedWork) -> Walk | None:
-    """Bring here what a stopped attempt had finished; None, and nothing of it here, when it is not all there."""
-    sources = saved_work.sources(saved, run.prefix)
-    try:
-        moved = download(run.storage, sources, run.workspace, check=run.lease.check, progress=run.transferred)
-        reached(Point.SAVED_WORK_FETCHED)
-        own_files.fetch_snakemake(run.storage, run.prefix, saved.fence, run.workspace, check=run.lease.check)
-    except StorageError as error:
-        get_run_logger().warning("What the attempt %d saved is of no use: %s", saved.fence, error)
-        run.workspace.remove_leftovers(run.inputs.files.keys())
-        return None
-    run.downloaded += moved.moved
-    get_run_logger().info("%d files that an earlier attempt had finished are here", len(sources))
-    return moved.walk
 
 
 def _write_own_files(run: DatasetRun, workflow: bytes, initial: Manifest) -> None:

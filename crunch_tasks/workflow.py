@@ -7,13 +7,13 @@ import functools
 import os
 import time
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from prefect.logging import get_logger, get_run_logger
 
 from crunch_tasks.compute.environment import workflow_environment
 from crunch_tasks.compute.script import run_script
-from crunch_tasks.compute.snakemake import finished_outputs, run_snakemake
+from crunch_tasks.compute.snakemake import run_snakemake, whole_before
 from crunch_tasks.contract import WORKFLOW_FILE, WORKFLOW_LOG, Stage, WorkflowType
 from crunch_tasks.crash import Point, reached
 from crunch_tasks.errors import Cancelled, CrunchError, LeaseLost, WorkflowFailed
@@ -21,6 +21,7 @@ from crunch_tasks.files import own_files, saved_work, tree
 from crunch_tasks.files.checksums import fingerprint
 from crunch_tasks.files.disk import low_disk, refuse_low_disk, reserved, with_looks
 from crunch_tasks.files.parallel import Check
+from crunch_tasks.restoring import restore_inputs
 from crunch_tasks.run import DatasetRun
 from crunch_tasks.stages import stage
 
@@ -38,7 +39,7 @@ def workflow(run: DatasetRun) -> None:
     run.log.unlink(missing_ok=True)
     try:
         with reserved(run.workspace.state):
-            _run_it(run, with_looks(run.lease.check, run.workspace.root, run.workspace.low_water))
+            _run_to_its_end(run, with_looks(run.lease.check, run.workspace.root, run.workspace.low_water))
     except Exception:
         _save_log(run)
         raise
@@ -46,6 +47,19 @@ def workflow(run: DatasetRun) -> None:
     reached(Point.WORKFLOW_ENDED)
     if run.may_resume:
         run.keep_journal(replace(journal, workflow_done=True, workspace=fingerprint(run.workspace.walk())))
+
+
+def _run_to_its_end(run: DatasetRun, check: Check) -> None:
+    """A Fail is of a run from the inputs alone: one that went on from earlier work and failed starts over, once."""
+    try:
+        _run_it(run, check)
+        return
+    except WorkflowFailed as error:
+        if not run.is_continued:
+            raise
+        get_run_logger().warning("It went on from what an earlier attempt had finished, and failed: %s", error)
+    restore_inputs(run, None, keep_outputs=False)
+    _run_it(run, check)
 
 
 def _keep_log(run: DatasetRun) -> None:
@@ -83,10 +97,6 @@ def save_finished(run: DatasetRun, until: float) -> int:
     is_resumable = run.workflow_type is WorkflowType.SNAKEMAKE and run.may_resume and run.options.download
     if not is_resumable or run.stage is Stage.SETUP:
         return 0
-    names = finished_outputs(run.workspace.root)
-
-    def is_finished(path: str) -> bool:
-        return path in names or any(str(above) in names for above in PurePosixPath(path).parents)
 
     def check() -> None:
         if time.monotonic() > until:
@@ -100,7 +110,7 @@ def save_finished(run: DatasetRun, until: float) -> int:
             fence=run.claim.fence,
             start=run.journal().start,
             inputs=run.setup_manifest,
-            is_finished=is_finished,
+            whole_before=functools.partial(whole_before, run.snakemake_events),
             may_write=functools.partial(_may_write_now, run),
             check=check,
         )
@@ -152,7 +162,7 @@ def _run_processes(run: DatasetRun, check: Check) -> None:
         cores=run.options.cores,
         env=environment,
         log=run.log,
-        events=run.workspace.state / "snakemake_events.jsonl",
+        events=run.snakemake_events,
         timeout_s=timeout_s,
         check=check,
         progress=run.progress,

@@ -88,7 +88,7 @@ class LogHandler(LogHandlerBase):
 def line_of(record: LogRecord) -> bytes:
     """The JSON line, with its end, for an event of `FIELDS`."""
     event: LogEvent = record.__dict__["event"]
-    body: dict[str, Any] = {"event": str(event)}
+    body: dict[str, Any] = {"event": str(event), "time": record.created}
     body.update({name: getattr(record, name, None) for name in FIELDS[event]})
     if event is LogEvent.ERROR:
         body["message"] = record.getMessage()

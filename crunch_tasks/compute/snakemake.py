@@ -5,11 +5,10 @@ Not through Snakemake's Python API, which changes the process's working director
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
+import math
 import os
-import posixpath
 import stat
 import sys
 from collections.abc import Callable, Mapping
@@ -57,25 +56,35 @@ def is_locked(directory: Path) -> bool:
     return locks.is_dir() and any(locks.iterdir())
 
 
-def finished_outputs(directory: Path) -> frozenset[str]:
-    """The outputs of finished rules, files and folders, that Snakemake has down for `directory`.
+def whole_before(events: Path, moment: float = math.inf) -> float:
+    """The last moment, up to `moment`, before which no job had begun that ended after it or never; a `time.time`.
 
-    It keeps a record of each in `.snakemake/metadata`, and a mark in `.snakemake/incomplete` while it is being made;
-    the record's name is the output's, as URL-safe base64, broken into folders `@...` where it is long.
+    `events` is the file of a run that ended in whatever way. What lay in the workspace at that moment was whole, and
+    what came after it may be half, or what a job would still have removed.
     """
-    done, under_way = (_recorded(directory / ".snakemake" / name) for name in ("metadata", "incomplete"))
-    return frozenset(done - under_way)
+    spans = _spans(events)
+    while across := [began for began, ended in spans if began < moment <= ended]:
+        moment = min(across)
+    return moment
 
 
-def _recorded(records: Path) -> set[str]:
-    names = set()
-    for folder, _, files in os.walk(records):
-        above = [part.removeprefix("@") for part in Path(folder).relative_to(records).parts]
-        for name in files:
-            # Something else than a record may lie there.
-            with contextlib.suppress(ValueError):
-                names.add(posixpath.normpath(base64.urlsafe_b64decode("".join([*above, name])).decode()))
-    return names
+def _spans(events: Path) -> list[tuple[float, float]]:
+    """When each job began and ended, which is never (infinite) where nobody told of its end."""
+    began: dict[int, float] = {}
+    spans = []
+    try:
+        lines = events.read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
+    for line in lines:
+        # The last one may be torn.
+        with contextlib.suppress(ValueError):
+            match json.loads(line):
+                case {"event": "job_started", "time": float(time), "jobs": [*jobs]}:
+                    began.update(dict.fromkeys(jobs, time))
+                case {"event": "job_finished", "time": float(time), "job_id": job} if job in began:
+                    spans.append((began.pop(job), time))
+    return [*spans, *((time, math.inf) for time in began.values())]
 
 
 class Events:

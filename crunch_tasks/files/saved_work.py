@@ -10,8 +10,10 @@ commit's promotion removes it.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from crunch_tasks.contract import attempt_folder
 from crunch_tasks.crash import Point, reached
@@ -21,7 +23,7 @@ from crunch_tasks.files.manifest import Entry, Manifest, SavedWork
 from crunch_tasks.files.parallel import Check
 from crunch_tasks.files.paths import refuse_bad_names, safe_prefix
 from crunch_tasks.files.plan import ATTEMPTS, Source
-from crunch_tasks.files.storage import LARGE, Storage
+from crunch_tasks.files.storage import Storage
 from crunch_tasks.files.transfer import MayWrite
 from crunch_tasks.files.upload import upload
 from crunch_tasks.files.walking import FileStat, Walk
@@ -42,15 +44,17 @@ def save(
     fence: int,
     start: str,
     inputs: Mapping[str, Entry],
-    is_finished: Callable[[str], bool],
+    whole_before: Callable[[float], float],
     may_write: MayWrite,
     check: Check,
 ) -> SavedWork | None:
-    """Save the workspace's finished files, until `check` raises TimeIsUpError: what has arrived by then is saved.
+    """Save what had become of the workspace by a moment when all was whole, as late a one as can be had.
 
-    `start` says what they were made from. What an earlier attempt with the same start saved is not sent again. Returns
-    None, with nothing saved, when the workflow changed one of its `inputs`: that change would be lost, and what was
-    made of it kept.
+    `start` says what it was made from, `whole_before` the last such moment up to another one (`time.time`). The oldest
+    files are sent first, until `check` raises TimeIsUpError: then what there was before the first that did not make it
+    is saved. What an earlier attempt with the same start saved is not sent again. Returns None, with nothing saved,
+    when there is nothing, or the workflow changed one of its `inputs`: that change would be lost, and what was made of
+    it kept.
     """
     base, walk = safe_prefix(prefix), workspace.walk()
     if not are_untouched(inputs, walk):
@@ -58,9 +62,8 @@ def save(
     earlier = find(storage, prefix, start)
     files, places = dict[str, Entry](), dict[str, int]()
     to_send: dict[str, FileStat] = {}
-    for path, here in walk.files.items():
-        if path in inputs or here.target is not None or not is_finished(path):
-            continue
+    for path in finished(workspace, walk, whole_before) - inputs.keys():
+        here = walk.files[path]
         kept = earlier.files.get(path) if earlier else None
         if earlier and kept and (kept.md5, kept.size) == (workspace.hashes.get(path, here), here.size):
             files[path] = Entry(kept.md5, kept.size, here.mtime_ns)
@@ -74,17 +77,17 @@ def save(
 
     try:
         own_files.send_records(storage, base, workspace, fence, may_write=may_write, check=check)
-        # The small ones first: of a large one that does not make it nothing is left.
-        for is_large in (False, True):
-            sends = {
-                path: base + _place(fence, path) for path, here in to_send.items() if (here.size > LARGE) is is_large
-            }
+        by_age = sorted(to_send, key=lambda path: _changed_by_ns(workspace.root / path, to_send[path]))
+        for begin in range(0, len(by_age), storage.parallel):
+            sends = {path: base + _place(fence, path) for path in by_age[begin : begin + storage.parallel]}
             upload(storage, sends, workspace, Walk(to_send), {}, may_write=may_write, check=check, arrived=arrived)
     except TimeIsUpError:
-        pass
+        missed = min(_changed_by_ns(workspace.root / path, to_send[path]) for path in to_send.keys() - files.keys())
+        whole = finished(workspace, walk, whole_before, workspace.moment_of(missed))
+        files = {path: entry for path, entry in files.items() if path in whole}
     if not files:
         return None
-    saved = SavedWork(fence, start, Manifest(files), places)
+    saved = SavedWork(fence, start, Manifest(files), {path: places[path] for path in files})
     may_write(storage.timeout_s)
     storage.write(f"{base}{attempt_folder(fence)}/saved.json", saved.to_bytes())
     storage.flush()
@@ -127,6 +130,32 @@ def are_untouched(inputs: Mapping[str, Entry], walk: Walk) -> bool:
         path in here and (here[path].size, here[path].mtime_ns) == (entry.size, entry.mtime_ns)
         for path, entry in inputs.items()
     )
+
+
+def finished(
+    workspace: Workspace, walk: Walk, whole_before: Callable[[float], float], moment: float = math.inf
+) -> set[str]:
+    """The files that were in their place, as they are, at the last moment up to `moment` when all was whole.
+
+    `whole_before` tells that moment up to another one (`time.time`; infinite: all of them). Told by the files' time of
+    change, which nobody can set.
+    """
+    margin_s = workspace.time_margin_s
+    moment = whole_before(moment)
+    # What surely was before a moment is what was before another one, which must be one when all was whole too.
+    while moment != math.inf and (earlier := whole_before(moment - margin_s)) != moment - margin_s:
+        moment = earlier
+    if moment == math.inf:
+        return set(walk.files)
+    limit_ns = workspace.file_time_ns(moment - margin_s)
+    return {path for path, here in walk.files.items() if _changed_by_ns(workspace.root / path, here) < limit_ns}
+
+
+def _changed_by_ns(path: Path, here: FileStat) -> int:
+    """By when it had changed for the last time, in the file system's own time."""
+    changed_ns = here.ctime_ns if here.target is None else max(here.ctime_ns, path.lstat().st_ctime_ns)
+    # Some file systems keep whole seconds only.
+    return changed_ns + (0 if changed_ns % 10**9 else 10**9)
 
 
 def _place(fence: int, path: str) -> str:

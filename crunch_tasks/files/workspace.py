@@ -16,6 +16,7 @@ import os
 import shutil
 import socket
 import tempfile
+import time
 from collections.abc import Collection, Iterator
 from functools import cached_property
 from io import FileIO
@@ -34,6 +35,10 @@ from crunch_tasks.files.paths import SNAKEMAKE_FOLDER, name_problem
 from crunch_tasks.files.walking import Walk, walk
 
 _TRUSTED = "trusted"
+_TICK_S = time.clock_getres(getattr(time, "CLOCK_REALTIME_COARSE", time.CLOCK_REALTIME))
+_SAME_CLOCK_S = max(2 * _TICK_S, 0.01)
+"""A file system whose time differs by less has this machine's clock."""
+_OTHER_CLOCK_S = 0.1
 _BINDING = "workspace.json"
 OWN_FOLDERS = ".own-folders"
 HELD_BY_PUSH = "held-by-push"
@@ -251,6 +256,26 @@ class Workspace:
     def has_files(self) -> bool:
         """Whether anything is in the workspace, or left of a download into it."""
         return any(folder.is_dir() and any(folder.iterdir()) for folder in (self.root, self.partial))
+
+    def file_time_ns(self, moment: float) -> int:
+        """What this file system, whose clock may be a server's, has for a moment of this machine's `time.time`."""
+        return int(moment * 1e9) + self._skew_ns
+
+    def moment_of(self, file_time_ns: int) -> float:
+        """The `time.time` of what this file system has for a moment."""
+        return (file_time_ns - self._skew_ns) / 1e9
+
+    @property
+    def time_margin_s(self) -> float:
+        """How far the time of a file's change may be behind the clock: a tick, more where the clock is a server's."""
+        return _TICK_S + (_OTHER_CLOCK_S if self._skew_ns else 0.0)
+
+    @cached_property
+    def _skew_ns(self) -> int:
+        before = time.time()
+        with tempfile.TemporaryFile(dir=self.state) as file:
+            skew_s = os.fstat(file.fileno()).st_ctime_ns / 1e9 - before
+        return int(skew_s * 1e9) if abs(skew_s) > _SAME_CLOCK_S else 0
 
     def free_bytes(self) -> int:
         return shutil.disk_usage(self.partial).free

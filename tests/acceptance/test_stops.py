@@ -23,14 +23,17 @@ rule all:
 rule first:
     input: "input.txt"
     output: "first.txt", directory("parts")
-    shell: "echo first >> {count}; mkdir parts; for to in parts/a 'parts/b c' first.txt; do cp {{input}} \"$to\"; done"
+    log: "logs/first.log"
+    shell:
+        "echo first >> {count}; mkdir parts; echo said > {{log}}; "
+        "for to in parts/a 'parts/b c' first.txt undeclared.idx; do cp {{input}} \"$to\"; done"
 
 rule second:
     input: "first.txt"
     output: "second.txt"
     shell:
-        "echo second >> {count}; echo half > {{output}}; "
-        "until [ -e {flag} ]; do sleep 0.1; done; cp {{input}} {{output}}"
+        "echo half > junk.$$; mv junk.$$ junk; echo half > {{output}}; echo second >> {count}; "
+        "until [ -e {flag} ]; do sleep 0.1; done; cp {{input}} {{output}}; rm junk"
 
 rule last:
     input: "second.txt"
@@ -45,10 +48,13 @@ RESULTS = {
     "parts/a": b"precious\n",
     "parts/b c": b"precious\n",
     "last.txt": b"precious\n" * 3,
+    # What no rule declares is as much a result.
+    "undeclared.idx": b"precious\n",
+    "logs/first.log": b"said\n",
     # Snakemake's own, in each folder that is an output.
     "parts/.snakemake_timestamp": b"",
 }
-FINISHED = {"first.txt", "parts/a", "parts/b c", "parts/.snakemake_timestamp"}
+FINISHED = RESULTS.keys() - {"second.txt", "last.txt"}
 
 
 @pytest.fixture
@@ -85,13 +91,13 @@ def test_a_stopped_snakemake_goes_on_elsewhere_from_what_it_had_finished(
     site: Site, slug: str, count: Path, flag: Path, tmp_path: Path
 ) -> None:
     err = stopped_in_second(site, count)
-    assert "p:one was given back. 4 finished files are saved" in err
+    assert "p:one was given back. 6 finished files are saved" in err
     assert site.dataset(slug)["state"] == "unprocessed" and site.dataset(slug)["attempt"] == 0
     assert site.files(slug) == INPUTS
     assert set(site.read_json(slug, ".crunch/attempts/1/saved.json")["files"]) == FINISHED
 
     # Stopped again on a second machine, where nothing new was finished: what the first one saved still counts.
-    assert "4 finished files are saved" in stopped_in_second(site, count, "--directory", str(tmp_path / "second"))
+    assert "6 finished files are saved" in stopped_in_second(site, count, "--directory", str(tmp_path / "second"))
 
     flag.touch()
     outcome = json.loads(site.crunch("next", "--json", "--directory", str(tmp_path / "third")).stdout)
@@ -101,6 +107,37 @@ def test_a_stopped_snakemake_goes_on_elsewhere_from_what_it_had_finished(
     assert site.statuses(slug)[-6:] == GOOD_RUN
     prefix = f"{site.dataset(slug)['base_file_path']}/.crunch/attempts/"
     assert [info.key for info in site.storage.list_objects(prefix)] == []
+
+
+def test_a_killed_snakemake_goes_on_in_the_same_folder_and_publishes_nothing_half(
+    site: Site, slug: str, count: Path, flag: Path
+) -> None:
+    client = site.start("next")
+    until(lambda: count.exists() and "second" in count.read_text(), what="the second rule")
+    client.kill()
+    client.communicate()
+
+    flag.touch()
+    site.crunch("next")
+    assert count.read_text().splitlines() == ["first", "second", "second", "last"]
+    assert site.files(slug) == INPUTS | RESULTS
+
+
+def test_what_cannot_go_on_from_earlier_work_starts_over_by_itself(
+    site: Site, count: Path, flag: Path, tmp_path: Path
+) -> None:
+    """A rule that moved away what an earlier one left undeclared cannot be run again on top of that."""
+    moves = SNAKEFILE.replace("echo half > junk.$$; mv", "mv undeclared.idx moved.idx; echo half > junk.$$; mv")
+    workflow = moves.format(count=count, flag=flag)
+    slug = site.add_dataset(site.add_project("P", workflow, workflow_type="snakemake"), "one", INPUTS)
+    stopped_in_second(site, count)
+
+    flag.touch()
+    site.crunch("next", "--directory", str(tmp_path / "elsewhere"))
+    assert count.read_text().splitlines() == ["first", "second", "first", "second", "last"]
+    moved = {path if path != "undeclared.idx" else "moved.idx": data for path, data in RESULTS.items()}
+    assert site.files(slug) == INPUTS | moved
+    assert site.statuses(slug)[-6:] == GOOD_RUN
 
 
 def test_a_stopped_snakemake_whose_saved_files_are_gone_starts_anew(

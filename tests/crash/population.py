@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.support.site import Site
 
-SCRIPTS, SNAKEFILES = 54, 6
+SCRIPTS, SNAKEFILES = 52, 8
 DATASETS = SCRIPTS + SNAKEFILES
 LEASE_S = 5
 
@@ -33,11 +33,12 @@ rule all:
 rule first:
     input: "input.txt"
     output: "first.txt"
-    shell: r'''{ALONE}; sleep 0.5; cp input.txt first.txt'''
+    log: "first.log"
+    shell: r'''{ALONE}; cp input.txt first.txt; cp input.txt first.idx; echo said > first.log; sleep 0.5'''
 rule last:
     input: "first.txt"
     output: "last.txt"
-    shell: r'''{ALONE}; sleep 0.5; cat first.txt other.txt > last.txt'''
+    shell: r'''{ALONE}; echo half > tmp.$$; sleep 0.5; cat first.idx other.txt > last.txt; rm tmp.$$'''
 """
 
 
@@ -67,7 +68,8 @@ def results(slug: str) -> dict[str, bytes]:
     project, _, name = slug.partition(":")
     files = inputs(int(name.removeprefix("d")))
     if project == "snakefiles":
-        return files | {"first.txt": files["input.txt"], "last.txt": files["input.txt"] + files["other.txt"]}
+        made = {"first.txt": files["input.txt"], "first.idx": files["input.txt"], "first.log": b"said\n"}
+        return files | made | {"last.txt": files["input.txt"] + files["other.txt"]}
     text = files["input.txt"] + b"appended\n"
     lines = sorted((text + files["other.txt"]).splitlines(keepends=True))
     made = {f"out/{i}": text + b"%d\n" % i for i in (1, 2, 3)}

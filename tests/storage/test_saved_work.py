@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import os
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -18,7 +21,6 @@ from crunch_tasks.testing import MemoryStorage
 from tests.support.faulty import FaultyStorage
 
 FINISHED = {"done/a": b"a", "done/b": b"b" * 100, "large": b"L" * (LARGE + 1)}
-UNFINISHED = {"half": b"h"}
 
 
 @pytest.fixture
@@ -46,6 +48,7 @@ def save(
     fence: int = 1,
     start: str = "start",
     check: Callable[[], None] = lambda: None,
+    whole: float = math.inf,
 ) -> SavedWork | None:
     return saved_work.save(
         storage,
@@ -54,23 +57,31 @@ def save(
         fence=fence,
         start=start,
         inputs=setup,
-        is_finished=lambda path: path in FINISHED,
+        whole_before=lambda moment: min(moment, whole),
         may_write=lambda _: None,
         check=check,
     )
 
 
-def test_finished_files_come_back_elsewhere_with_their_times(storage: FaultyStorage, tmp_path: Path) -> None:
-    here, setup = workspace_at(tmp_path / "here", FINISHED | UNFINISHED)
-    save(storage, here, setup)
+def test_whole_files_come_back_elsewhere_with_their_times(storage: FaultyStorage, tmp_path: Path) -> None:
+    here, setup = workspace_at(tmp_path / "here", FINISHED)
+    (here.root / "link").symlink_to("done/a")
+    # Longer than a file's time may be behind the clock.
+    time.sleep(0.05)
+    moment = time.time()
+    # Begun after the moment, though it says otherwise, or leads to what is older.
+    (here.root / "half").write_bytes(b"h")
+    os.utime(here.root / "half", (1, 1))
+    (here.root / "late link").symlink_to("done/a")
+    save(storage, here, setup, whole=moment)
     there, _ = workspace_at(tmp_path / "there", {})
     found = saved_work.find(storage, "p/d", "start")
     assert found is not None
     download(storage, saved_work.sources(found, "p/d"), there)
-    for path, content in FINISHED.items():
+    for path, content in {**FINISHED, "link": b"a"}.items():
         assert (there.root / path).read_bytes() == content
         assert (there.root / path).stat().st_mtime_ns == (here.root / path).stat().st_mtime_ns
-    assert not (there.root / "half").exists()
+    assert not (there.root / "half").exists() and not (there.root / "late link").exists()
 
 
 def test_it_is_no_input_and_only_for_the_same_start(storage: FaultyStorage, tmp_path: Path) -> None:
@@ -81,19 +92,23 @@ def test_it_is_no_input_and_only_for_the_same_start(storage: FaultyStorage, tmp_
 
 
 @pytest.mark.parametrize("time_for", [0, 1, 2])
-def test_what_arrived_in_time_is_saved_the_small_files_first(
+def test_what_was_there_before_the_first_that_did_not_arrive_in_time_is_saved(
     storage: FaultyStorage, tmp_path: Path, time_for: int
 ) -> None:
+    storage.parallel = 1
+    workspace, setup = workspace_at(tmp_path, {})
+    for name in ("c", "b", "a"):
+        (workspace.root / name).write_bytes(name.encode())
+        # So far apart that the file system's clock tells them apart.
+        time.sleep(0.05)
+
     def check() -> None:
         if sum("/saved/" in key for _, key in storage.writes) >= time_for:
             raise saved_work.TimeIsUpError
 
-    saved = save(storage, *workspace_at(tmp_path, FINISHED), check=check)
-    found = saved_work.find(storage, "p/d", "start")
-    assert saved == found
-    names = set(found.files) if found else set()
-    # Others may be on their way when the time is up.
-    assert len(names) >= time_for and (time_for or not names) and "large" not in names
+    saved = save(storage, workspace, setup, check=check)
+    assert saved == saved_work.find(storage, "p/d", "start")
+    assert set(saved.files if saved else ()) == set(["c", "b", "a"][:time_for])
 
 
 def test_what_an_earlier_attempt_saved_is_not_sent_again(storage: FaultyStorage, tmp_path: Path) -> None:

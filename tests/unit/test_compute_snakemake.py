@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
+import json
 import logging
+import math
 import os
 import textwrap
 
@@ -12,7 +13,7 @@ import psutil
 import pytest
 
 from crunch_tasks.compute.environment import workflow_environment
-from crunch_tasks.compute.snakemake import Events, finished_outputs, is_locked, run_snakemake
+from crunch_tasks.compute.snakemake import Events, is_locked, run_snakemake, whole_before
 from crunch_tasks.errors import Cancelled, WorkflowFailed
 from snakemake_logger_plugin_crunch import LogHandler, LogHandlerSettings
 
@@ -175,14 +176,26 @@ def test_the_plugin_never_raises_whatever_its_file_and_the_event(path):
     handler.emit(logging.makeLogRecord({"event": "progress"}))
 
 
-def test_finished_outputs_are_those_with_a_record_and_no_mark(tmp_path):
-    long = "results/" + "n" * 300 + ".txt"
-    for folder, names in (("metadata", ["a.txt", "./deep/b c", long, "remade"]), ("incomplete", ["remade", "half"])):
-        for name in names:
-            encoded = base64.urlsafe_b64encode(name.encode()).decode()
-            parts = [encoded[start : start + 200] for start in range(0, len(encoded), 200)]
-            record = tmp_path.joinpath(".snakemake", folder, *[f"@{part}" for part in parts[:-1]], parts[-1])
-            record.parent.mkdir(parents=True, exist_ok=True)
-            record.write_text("{}")
-    (tmp_path / ".snakemake" / "metadata" / "no record!").touch()
-    assert finished_outputs(tmp_path) == {"a.txt", "deep/b c", long}
+@pytest.mark.parametrize(
+    ("events", "up_to", "whole"),
+    [
+        ([], math.inf, math.inf),
+        ([("start", 1, 5.0), ("end", 1, 7.0)], math.inf, math.inf),
+        # One that never ended.
+        ([("start", 1, 5.0), ("end", 1, 7.0), ("start", 2, 8.0)], math.inf, 8.0),
+        # One that had begun before that and ended after it counts as not finished too, and so on.
+        ([("start", 1, 5.0), ("start", 2, 6.0), ("end", 1, 7.0)], math.inf, 5.0),
+        ([("start", 1, 1.0), ("start", 2, 3.0), ("end", 1, 4.0), ("start", 3, 5.0), ("end", 2, 6.0)], math.inf, 1.0),
+        ([("start", 1, 1.0), ("end", 1, 2.0), ("start", 2, 3.0), ("end", 2, 4.0)], 3.5, 3.0),
+        ([("start", 1, 1.0), ("end", 1, 2.0), ("start", 2, 3.0), ("end", 2, 4.0)], 2.5, 2.5),
+    ],
+)
+def test_what_was_whole_is_what_no_job_was_at_work_on(tmp_path, events, up_to, whole):
+    def line(kind, job, at):
+        what = {"event": "job_started", "jobs": [job]} if kind == "start" else {"event": "job_finished", "job_id": job}
+        return json.dumps({**what, "time": at})
+
+    lines = [line(*event) for event in events]
+    (tmp_path / "events").write_text("\n".join([*lines, '{"event": "job_star']))
+    assert whole_before(tmp_path / "events", up_to) == whole
+    assert whole_before(tmp_path / "none", up_to) == up_to

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from prefect.logging import disable_run_logger
 
-from crunch_tasks import setup, workflow
+from crunch_tasks import restoring, setup, workflow
 from crunch_tasks.contract import Claim, WorkflowType
 from crunch_tasks.errors import StorageError, WorkflowFailed
 from crunch_tasks.files.checksums import compute_manifest
@@ -159,7 +159,7 @@ def test_a_kill_in_setup_leaves_no_finished_work_of_another_start(
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(setup, "download", killed)
+        patched.setattr(restoring, "download", killed)
         patched.setattr(Workspace, "remove_leftovers", killed)
         with pytest.raises(Killed):
             runs()
