@@ -41,6 +41,8 @@ class Result(StrEnum):
     CANCELLED = "cancelled"
     LEASE_LOST = "lease lost"
     RELEASED = "released"
+    BLOCKED = "blocked"
+    """Its workspace here cannot be used: it was given back at the command's end."""
     UNDELIVERED = "undelivered"
     """The server does not answer: the next command in this directory tells it how the run ended."""
 

@@ -15,12 +15,11 @@ from prefect.states import Cancelled as PrefectCancelled
 from prefect.utilities.urls import url_for
 
 from crunch_tasks.compute.leftovers import end_leftovers
-from crunch_tasks.contract import Stage, State
 from crunch_tasks.errors import Cancelled, CrunchError, WorkspaceError
 from crunch_tasks.files import cleaning
 from crunch_tasks.files.workspace import Workspace
 from crunch_tasks.link.lease import Lease
-from crunch_tasks.link.outbox import Outbox, event_of
+from crunch_tasks.link.outbox import Outbox
 from crunch_tasks.link.sender import Sender
 from crunch_tasks.run import DatasetRun, LastWords, Result
 from crunch_tasks.settings import ClientSettings, RunOptions
@@ -67,13 +66,14 @@ def process(session: Session, lease: Lease, options: RunOptions) -> Outcome:
     A stop from outside (Ctrl-C, SIGTERM) passes on, after the dataset was released, or failed if Prefect cancelled.
     """
     started = now()
-    claim = lease.claim
-    with lease, ExitStack() as stack:
-        workspace = _locked_workspace(lease, session.settings, stack)
+    with ExitStack() as stack:
+        stack.enter_context(lease)
         try:
-            workspace.bind(claim.site, int(claim.dataset["id"]), str(claim.dataset["base_file_path"]))
+            workspace = _own_workspace(lease, session.settings, stack)
         except WorkspaceError as error:
-            outcome = _refused(session, lease, str(error), started)
+            # This machine's fault, not the dataset's. Kept until the session's end, so that a loop gets others.
+            session.blocked.append((lease, stack.pop_all()))
+            outcome = Outcome(lease.claim.slug, Result.BLOCKED, now() - started, str(error))
         else:
             outcome = _process_in(session, lease, options, workspace, started)
     session.report.ended(outcome)
@@ -104,27 +104,14 @@ def _process_in(session: Session, lease: Lease, options: RunOptions, workspace: 
     return Outcome(claim.slug, result, now() - started, note, run.downloaded, run.uploaded, left)
 
 
-def _locked_workspace(lease: Lease, settings: ClientSettings, stack: ExitStack) -> Workspace:
-    """The dataset's workspace, locked until `stack` ends; who cannot have it gives the dataset back."""
-    try:
-        workspace = Workspace(settings.directory, lease.claim.slug, low_water=settings.low_water)
-        stack.enter_context(workspace.lock())
-        end_leftovers(workspace.mark)
-    except CrunchError as error:
-        lease.release(str(error))
-        raise
-    return workspace
-
-
-def _refused(session: Session, lease: Lease, problem: str, started: float) -> Outcome:
-    """The workspace is another dataset's: this one fails, so that a loop does not take it again and again.
-
-    Told without the outbox, which is that other dataset's.
-    """
+def _own_workspace(lease: Lease, settings: ClientSettings, stack: ExitStack) -> Workspace:
+    """The dataset's workspace, locked until `stack` ends. Raises WorkspaceError when it cannot be used."""
     claim = lease.claim
-    session.client.post_status(event_of(claim, Stage.SETUP, State.FAIL, problem))
-    lease.stop(ended=True)
-    return Outcome(claim.slug, Result.FAILED, now() - started, problem)
+    workspace = Workspace(settings.directory, claim.slug, low_water=settings.low_water)
+    stack.enter_context(workspace.lock())
+    end_leftovers(workspace.mark)
+    workspace.bind(claim.site, int(claim.dataset["id"]), str(claim.dataset["base_file_path"]))
+    return workspace
 
 
 def _run_flow(session: Session, run: DatasetRun, sender: Sender) -> tuple[Result, str]:

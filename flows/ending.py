@@ -62,11 +62,14 @@ def stopped(run: DatasetRun, sender: Sender, flow_runs: Sequence[UUID], stop: Ba
         # Of what is committed some files may not have their names yet: the next command here sees to that.
         run.lease.stop(ended=not undelivered and not _has_succeeded(run))
         return f"{slug} had come to its end." + (f" {WAITING}" if undelivered else "")
+    kept = f" {saved} finished files are saved: the next attempt goes on from them, on any machine." if saved else ""
     if run.lease.release(f"stopped by {type(stop).__name__}"):
         reached(Point.RELEASED)
-        kept = f" {saved} finished files are saved: the next attempt goes on from them, on any machine."
-        return f"{slug} was given back.{kept if saved else ''}"
-    return f"{slug} could not be given back, as the server does not answer: the next command in this directory does."
+        return f"{slug} was given back.{kept}"
+    return (
+        f"{slug} could not be given back, as the server does not answer: the next command with this --directory, such "
+        f"as `crunch sync`, does.{kept}"
+    )
 
 
 def _make_up_for_hooks(run: DatasetRun) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from crunch_tasks.contract import Stage, State
-from crunch_tasks.errors import StorageError, WorkspaceError
+from crunch_tasks.errors import Refused, StorageError, WorkspaceError
 from crunch_tasks.files import publication
 from crunch_tasks.files.storage import Storage
 from crunch_tasks.files.workspace import Workspace, bound_to, held
@@ -54,7 +54,7 @@ class Leftovers:
         """
         if request.granted is None:
             return False
-        slug, fence = request.granted
+        slug, fence = request.granted.slug, request.granted.fence
         state = Workspace(self.directory, slug).state
         outbox = Outbox(state)
         with held(state) as holder:
@@ -63,7 +63,7 @@ class Leftovers:
             self._tell([deliver(self.client, outbox, recorded) for recorded in outbox.pending()])
             last = outbox.find(fence, Stage.UPLOAD, State.SUCCESS)
             if last is None or last.place is not Place.SENT or not last.effective:
-                return False
+                return self._gave_back(request)
             try:
                 prefix = f"{bound_to(state)['base_path']}/"
                 publication.promote(self.storage(), prefix, fence, last.event.manifest_sha256)
@@ -71,6 +71,20 @@ class Leftovers:
                 # It is committed all the same. Whoever reads the dataset next moves the rest to its place first.
                 self.say(f"The modified files of {slug} are not at their own names yet: {problem}")
                 return True
+        request.forget()
+        return True
+
+    def _gave_back(self, request: HeldRequest) -> bool:
+        """Whether the claim was to be released, which is done then."""
+        granted = request.granted
+        if granted is None or not granted.is_given_back:
+            return False
+        try:
+            self.client.release(granted.claim, granted.fence, "its client was stopped while the server was away")
+        except Refused as error:
+            self.say(f"{granted.slug}, which an earlier command here left, is not its own any more: {error}")
+        else:
+            self.say(f"{granted.slug} is given back, as an earlier command here could not tell the server.")
         request.forget()
         return True
 

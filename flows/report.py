@@ -21,6 +21,7 @@ SIGNS: Mapping[Result, tuple[str, str]] = {
     Result.CANCELLED: ("✗", "red"),
     Result.LEASE_LOST: ("!", "yellow"),
     Result.RELEASED: ("↺", "yellow"),
+    Result.BLOCKED: ("!", "yellow"),
     Result.UNDELIVERED: ("…", "yellow"),
 }
 

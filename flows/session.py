@@ -6,7 +6,7 @@ import functools
 import gc
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from prefect.settings import PREFECT_API_URL
 
 from crunch_tasks.contract import LEASE_SECONDS
 from crunch_tasks.errors import CrunchError, NothingToProcess, Refused, SettingsError, WorkspaceError
-from crunch_tasks.files.disk import low_disk
+from crunch_tasks.files.disk import RESERVE_BYTES, low_disk
 from crunch_tasks.files.opening import open_storage
 from crunch_tasks.files.storage import Storage, check_reachable, timeout_for
 from crunch_tasks.files.workspace import check_directory
@@ -40,6 +40,8 @@ class Session:
     secrets: list[str]
     claims: Claims
     report: Report
+    blocked: list[tuple[Lease, ExitStack]] = field(default_factory=list)
+    """Leases on datasets whose workspace here cannot be used, and what is held for them."""
     _storages: dict[float, Storage] = field(default_factory=dict)
 
     def storage(self, lease_s: float) -> Storage:
@@ -63,7 +65,8 @@ class Session:
         A claim that a dead command of this directory left is gone on with first, while it is still current. Raises
         WorkspaceError when too little of the disk is free: one dataset after another would fail.
         """
-        problem = low_disk(self.settings.directory, self.settings.low_water)
+        # Room for the last words of a run is needed whatever the mark is.
+        problem = low_disk(self.settings.directory, max(self.settings.low_water, 2 * RESERVE_BYTES))
         if problem:
             raise WorkspaceError(f"{problem} No dataset was claimed.")
         for request in self.claims.leftovers():
@@ -81,11 +84,21 @@ class Session:
             lease.release("its client died, and the next one was to do something else")
         return self.claims.new(project=project, dataset=dataset).send(self.client)
 
+    def give_blocked_back(self) -> None:
+        """Release the datasets that could not be processed here, so that others may."""
+        for lease, held in self.blocked:
+            with held:
+                lease.release("its workspace cannot be used on this machine")
+
     def _again(self, request: HeldRequest) -> Lease | None:
         try:
             return request.send(self.client)
-        except Refused:
+        except Refused as error:
             # It ended meanwhile, or what it asked for is not there any more: nothing is left to do for it.
+            if request.granted is not None:
+                self.report.say(
+                    f"{request.granted.slug}, which an earlier command here left, is not gone on with: {error}"
+                )
             return None
 
 
@@ -116,7 +129,10 @@ def open_session(settings: ClientSettings) -> Iterator[Session]:
         _check_prefect(report)
         session.finish_leftovers()
         with stoppable():
-            yield session
+            try:
+                yield session
+            finally:
+                session.give_blocked_back()
 
 
 def _check_prefect(report: Report) -> None:

@@ -7,13 +7,14 @@ import sys
 
 import typer
 
+from crunch_tasks.errors import UsageError
 from crunch_tasks.settings import ClientSettings
 from flows.connection import connected
 from flows.options import takes_settings
 from flows.terminal import AsJson, console, shown
 
 WAITS = 1
-"""The exit code when something waits still."""
+"""The exit code when something waits still, or a run is unfinished here."""
 
 
 @takes_settings("url", "token", "storage_settings", "directory")
@@ -21,7 +22,8 @@ def sync(settings: ClientSettings, json_: AsJson = False) -> None:
     """Deliver what earlier runs in the --directory could not tell the server, without claiming anything.
 
     Each other command that processes does this first, so it is for the end of a work day, or of a machine: when
-    nothing waits, the directory's runs are all known to the server. Exit code 1 when something waits still.
+    nothing waits, the directory's runs are all known to the server. Exit code 1 when something waits still, or a run
+    is unfinished here.
     """
     from crunch_tasks.files.opening import open_storage
     from crunch_tasks.link.claims import Claims
@@ -29,10 +31,15 @@ def sync(settings: ClientSettings, json_: AsJson = False) -> None:
 
     say = console(stderr=True)
     with connected(settings, "storage_settings") as (client, complete):
+        if not complete.directory.is_dir():
+            raise UsageError(f"There is no directory {complete.directory}. Give the one of the runs as --directory.")
+        # Also where nothing waits: that all is told is worth something only if the server is there and knows us.
+        client.next()
+        claims = Claims(complete.directory, complete.url)
         delivered = Leftovers(
             complete.directory,
             client,
-            Claims(complete.directory, complete.url),
+            claims,
             lambda: open_storage(complete.storage_config()),
             lambda sentence: say.print(shown(sentence), soft_wrap=True),
         ).deliver()
@@ -43,7 +50,14 @@ def sync(settings: ClientSettings, json_: AsJson = False) -> None:
             shown(f"{len(left)} updates wait still, of runs that go on or of another server: {slugs}"),
             soft_wrap=True,
         )
-    elif not delivered:
+    unfinished = sorted({request.granted.slug for request in claims.leftovers() if request.granted})
+    if unfinished:
+        slugs = ", ".join(unfinished)
+        say.print(
+            shown(f"A command died at work on {slugs}: the next `crunch next` or `crunch loop` here goes on with it."),
+            soft_wrap=True,
+        )
+    if not (left or unfinished or delivered):
         say.print("Nothing waits: the server knows of every run in this directory.", soft_wrap=True)
     if json_:
         rows = [
@@ -56,6 +70,6 @@ def sync(settings: ClientSettings, json_: AsJson = False) -> None:
             }
             for recorded in delivered
         ]
-        sys.stdout.write(json.dumps({"delivered": rows, "waiting": len(left)}) + "\n")
-    if left:
+        sys.stdout.write(json.dumps({"delivered": rows, "waiting": len(left), "unfinished": unfinished}) + "\n")
+    if left or unfinished:
         raise typer.Exit(WAITS)

@@ -3,8 +3,8 @@
 DIRECTORY/.state/claims/REQUEST_ID.json    its lock held: a live process works on it
                                            its lock free: that process died; whoever finds it may go on with it
 
-Two lines of JSON: the request, and once it is granted the dataset and the fence, so that what its commit left to do can
-be done after the claim has ended.
+Lines of JSON: the request, and once it is granted the dataset, fence and claim, so that what its commit left to do can
+be done after the claim has ended. A last line says that the claim is to be released.
 """
 
 from __future__ import annotations
@@ -33,10 +33,12 @@ TORN_S = 3600
 
 
 class Granted(NamedTuple):
-    """What a request led to."""
+    """What a request led to; `is_given_back` when its client was told to stop, and could not tell the server."""
 
     slug: str
     fence: int
+    claim: int
+    is_given_back: bool = False
 
 
 class HeldRequest:
@@ -77,8 +79,13 @@ class HeldRequest:
         if claim is None:
             self.forget()
             return None
-        self._note(Granted(claim.slug, claim.fence))
+        self._note(Granted(claim.slug, claim.fence, claim.claim))
         return Lease(client, claim, sent_at=sent_at, held=self)
+
+    def note_given_back(self) -> None:
+        """The claim is to be released by whoever finds its request. Raises WorkspaceError."""
+        if self.granted is not None:
+            self._note(self.granted._replace(is_given_back=True))
 
     def _note(self, granted: Granted) -> None:
         """Write down what was granted. Raises WorkspaceError."""
@@ -161,8 +168,8 @@ class Claims:
 
 def _granted(rest: bytes) -> Granted | None:
     try:
-        slug, fence = json.loads(rest.splitlines()[-1])
-        return Granted(str(slug), int(fence))
+        slug, fence, claim, is_given_back = json.loads(rest.splitlines()[-1])
+        return Granted(str(slug), int(fence), int(claim), bool(is_given_back))
     except (IndexError, ValueError, TypeError):
         return None
 

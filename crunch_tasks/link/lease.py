@@ -52,6 +52,7 @@ class Held(Protocol):
 
     def forget(self) -> None: ...
     def leave(self) -> None: ...
+    def note_given_back(self) -> None: ...
 
 
 class Lease:
@@ -159,7 +160,7 @@ class Lease:
     def release(self, reason: str) -> bool:
         """Give the dataset back unprocessed, no attempt charged. False when the server could not be told.
 
-        Then the claim's request stays on the disk, and the next command here goes on with the claim.
+        Then the claim's request stays on the disk, and says that the next command here is to release it.
         """
         self._stop_thread()
         try:
@@ -168,6 +169,8 @@ class Lease:
             log.info("%s could not be released: %s", self.claim.slug, error)
         except ServerError as error:
             log.warning("%s is not released: %s", self.claim.slug, error)
+            if self._held is not None:
+                self._held.note_given_back()
             self.stop()
             return False
         self.stop(ended=True)

@@ -131,19 +131,24 @@ def test_a_cancel_on_the_server_fails_the_stage_and_says_who(site: Site, waiting
 def test_a_second_client_in_the_same_workspace_refuses_and_names_the_first(
     site: Site, waiting: tuple[str, Path]
 ) -> None:
-    _, flag = waiting
+    slug, flag = waiting
     first = site.start("next")
     workflow_pid(site)
     os.kill(first.pid, signal.SIGSTOP)
+    flag.touch()
     try:
         # The first one's lease expires while it stands still, so the second gets the claim, but not the folder.
         second = until(
-            lambda: (done := site.crunch("next", code=None)).returncode != 3 and done, what="the lease's expiry"
+            lambda: (done := site.crunch("loop", code=None)).returncode != 0 and done, what="the lease's expiry"
         )
+        assert second.returncode == 1
+        assert f"in use by process {first.pid}" in second.stderr
+        assert site.dataset(slug)["state"] == "unprocessed"
+        # It does not keep a loop from the others.
+        other = site.add_dataset("waiting", "other", {"input.txt": b"x"})
+        site.crunch("loop", code=1)
+        assert site.dataset(other)["state"] == "completed"
     finally:
         os.kill(first.pid, signal.SIGCONT)
-    assert second.returncode == 1
-    assert f"in use by process {first.pid}" in second.stderr
-    flag.touch()
     first.communicate(timeout=60)
     assert first.returncode == 4

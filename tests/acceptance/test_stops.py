@@ -249,8 +249,10 @@ def test_a_stopped_client_is_gone_in_time_whatever_does_not_answer(
     assert "Traceback" not in err
     assert not psutil.wait_procs(workflow, timeout=10)[1]
     if away == "the server":
-        # The claim is still this directory's, and the next command here goes on with it.
         assert "p:one could not be given back" in err
+        # The next command here says so for it, and no attempt is charged.
+        assert "p:one is given back" in site.crunch("sync").stderr
+        assert (site.dataset(slug)["state"], site.dataset(slug)["attempt"]) == ("unprocessed", 0)
     else:
         assert "p:one was given back." in err
         assert site.dataset(slug)["state"] == "unprocessed"
