@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: install  ## Process real data end to end; ARGS=--exit stops when it is done
 	@$(BIN)/python -m deployments.demo $(ARGS)
 
-test: install browser check  ## All checks and tests; about six minutes on two cores
+test: install browser check  ## All checks and tests; under ten minutes on two cores
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 test-all: install browser check  ## The same, and every long walk whole: about two hours on two cores

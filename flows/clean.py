@@ -12,7 +12,7 @@ from rich.filesize import decimal
 
 from crunch_tasks.durable import STATE_FOLDER
 from crunch_tasks.settings import ClientSettings
-from flows.connection import connected
+from flows.connection import check_directory_of_runs, connected
 from flows.options import takes_settings
 from flows.terminal import AsJson, console, line
 
@@ -39,6 +39,7 @@ def clean(
 
     found: list[Looked] = []
     with connected(settings, "storage_settings") as (client, complete):
+        check_directory_of_runs(client, complete)
         storage = open_storage(complete.storage_config())
         check_reachable(storage)
         if (complete.directory / STATE_FOLDER).is_dir():

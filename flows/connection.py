@@ -30,3 +30,12 @@ def connected(settings: ClientSettings, *also: str) -> Iterator[tuple[CrunchClie
                 # The server names the value that it cannot take: wrong usage, wherever it was found out.
                 raise UsageError(str(error)) from error
             raise
+
+
+def check_directory_of_runs(client: CrunchClient, settings: ClientSettings) -> None:
+    """For commands about what lies in the --directory: what they say is true only of one that is there, and only if the
+    server is there too and knows us. Raises UsageError, ServerError.
+    """
+    if not settings.directory.is_dir():
+        raise UsageError(f"There is no directory {settings.directory}. Give the one of the runs as --directory.")
+    client.next()

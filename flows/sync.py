@@ -7,9 +7,8 @@ import sys
 
 import typer
 
-from crunch_tasks.errors import UsageError
 from crunch_tasks.settings import ClientSettings
-from flows.connection import connected
+from flows.connection import check_directory_of_runs, connected
 from flows.options import takes_settings
 from flows.terminal import AsJson, console, shown
 
@@ -31,10 +30,7 @@ def sync(settings: ClientSettings, json_: AsJson = False) -> None:
 
     say = console(stderr=True)
     with connected(settings, "storage_settings") as (client, complete):
-        if not complete.directory.is_dir():
-            raise UsageError(f"There is no directory {complete.directory}. Give the one of the runs as --directory.")
-        # Also where nothing waits: that all is told is worth something only if the server is there and knows us.
-        client.next()
+        check_directory_of_runs(client, complete)
         claims = Claims(complete.directory, complete.url)
         delivered = Leftovers(
             complete.directory,

@@ -288,3 +288,15 @@ def test_failed_datasets_are_retried(site: Site, crunch: Callable[..., Answer]) 
         answer = crunch("retry", *words)
         assert answer[:2] == (code, ""), words
         assert said in answer[2], words
+
+
+@pytest.mark.parametrize("command", ["sync", "clean"])
+def test_what_is_said_of_a_directory_is_said_of_one_that_is_there_and_with_the_server(
+    site: Site, crunch: Callable[..., Answer], tmp_path: Path, command: str
+) -> None:
+    code, _, said = crunch(command, "--directory", str(tmp_path / "none"))
+    assert (code, "There is no directory" in said) == (2, True)
+    site.directory.mkdir()
+    code, _, said = crunch(command, "--token", "wrong")
+    assert (code, "does not accept the token" in said) == (2, True)
+    assert crunch(command)[0] == 0

@@ -204,7 +204,11 @@ class Chaos:
             self.cut_s3: 3,
             self.restart_prefect: 1,
         }
-        (thing,) = self.random.choices(list(weights), list(weights.values()))
+        never = [thing for thing in weights if not self.happened[thing.__name__]]
+        if never:
+            thing = self.random.choice(never)
+        else:
+            (thing,) = self.random.choices(list(weights), list(weights.values()))
         self.happened[thing.__name__] += 1
         thing()
 
