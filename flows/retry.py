@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -14,6 +15,8 @@ from crunch_tasks.settings import ClientSettings
 from flows.connection import connected
 from flows.options import takes_settings
 from flows.terminal import AsJson, console, line, shown
+
+SLUG = re.compile(r"[^:/?#\s]+:[^:/?#\s]+")
 
 
 @takes_settings("url", "token")
@@ -66,6 +69,8 @@ def _check_words(slug: str, failed: bool, project: str) -> None:
         raise UsageError("--failed needs the --project whose failed datasets are to be retried.")
     if not slug and not failed:
         raise UsageError("Name a dataset, or give --failed and --project for all failed ones of a project.")
+    if slug and not SLUG.fullmatch(slug):
+        raise UsageError(f"{slug!r} is no dataset's slug; one looks like PROJECT:DATASET.")
 
 
 def add_commands(app: typer.Typer) -> None:

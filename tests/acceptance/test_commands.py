@@ -280,6 +280,7 @@ def test_failed_datasets_are_retried(site: Site, crunch: Callable[..., Answer]) 
         (("birds:b",), 1, "birds:b is being processed. Cancel its run"),
         (("birds:none",), 1, "birds:none"),
         (("--failed", "--project", "none"), 1, "none"),
+        (("a/b?c",), 2, "looks like PROJECT:DATASET"),
         ((), 2, "Name a dataset, or give --failed"),
         (("birds:a", "--failed"), 2, "not both"),
         (("birds:a", "--project", "birds"), 2, "--project goes with --failed"),

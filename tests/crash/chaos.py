@@ -191,8 +191,9 @@ class Chaos:
         kill_all(self.prefect)
         self.prefect.__enter__()
 
-    def one_thing(self) -> None:
-        weights: dict[Callable[[], None], int] = {
+    def things(self) -> dict[Callable[[], None], int]:
+        """All that can happen, and how often beside one another."""
+        return {
             self.kill_client: 4,
             self.kill_tree: 3,
             self.kill_child: 2,
@@ -204,20 +205,26 @@ class Chaos:
             self.cut_s3: 3,
             self.restart_prefect: 1,
         }
-        never = [thing for thing in weights if not self.happened[thing.__name__]]
-        if never:
-            thing = self.random.choice(never)
-        else:
-            (thing,) = self.random.choices(list(weights), list(weights.values()))
+
+    def not_yet(self) -> list[Callable[[], None]]:
+        """What has not happened yet."""
+        return [thing for thing in self.things() if not self.happened[thing.__name__]]
+
+    def one_thing(self) -> None:
+        """Each once, in some order; then at random."""
+        weights = self.things()
+        (thing,) = self.random.choices(list(weights), list(weights.values()))
+        if not_yet := self.not_yet():
+            thing = self.random.choice(not_yet)
         self.happened[thing.__name__] += 1
         thing()
 
     # --- the whole ---------------------------------------------------------------------------------------------------
 
     def rage(self, seconds: float) -> None:
-        """For so long, one thing after another; then everybody may finish."""
+        """For so long, and until each thing has happened, one after another; then everybody may finish."""
         end = time.monotonic() + seconds
-        while time.monotonic() < end and self.states()["completed"] < DATASETS:
+        while (time.monotonic() < end or self.not_yet()) and self.states()["completed"] < DATASETS:
             self.keep_clients()
             self.continue_clients()
             time.sleep(self.random.uniform(0.3, 2.0))

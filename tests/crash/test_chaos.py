@@ -15,5 +15,4 @@ def test_whatever_is_killed_stopped_or_cut_in_the_end_every_dataset_is_right(tmp
     with Chaos(tmp_path, SEED) as chaos:
         chaos.rage(240 if whole() else 45)
         assert chaos.problems() == []
-    # Each of the ten things that can happen did.
-    assert len(chaos.happened.keys() - {"retry"}) == 10, chaos.happened
+    assert chaos.not_yet() == []
