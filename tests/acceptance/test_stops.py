@@ -12,7 +12,7 @@ import pytest
 
 from crunch_tasks.crash import VARIABLE, Point
 from crunch_tasks.stopping import STOP_S
-from tests.support.depth import sample
+from tests.support.depth import long, sample, whole
 from tests.support.site import GOOD_RUN, Site, until
 
 # Two chains, so that one rule is finished and another one half done when the notice comes; a folder as an output too.
@@ -140,6 +140,7 @@ def test_what_cannot_go_on_from_earlier_work_starts_over_by_itself(
     assert site.statuses(slug)[-6:] == GOOD_RUN
 
 
+@long
 def test_a_stopped_snakemake_whose_saved_files_are_gone_starts_anew(
     site: Site, slug: str, count: Path, flag: Path, tmp_path: Path
 ) -> None:
@@ -227,7 +228,7 @@ def listener(address: str) -> psutil.Process:
     return psutil.Process(next(found).pid)
 
 
-@pytest.mark.parametrize("away", sample(["nothing", "the server", "Prefect"], 1))
+@pytest.mark.parametrize("away", ["the server", *(["nothing", "Prefect"] if whole() else [])])
 def test_a_stopped_client_is_gone_in_time_whatever_does_not_answer(
     site: Site, prefect_api: str, flag: Path, away: str
 ) -> None:

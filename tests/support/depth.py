@@ -7,6 +7,8 @@ import random
 from collections.abc import Sequence
 from typing import TypeVar
 
+import pytest
+
 T = TypeVar("T")
 
 SEED = int(os.environ.get("CRUNCH_TEST_SEED") or random.SystemRandom().randrange(10**6))
@@ -24,3 +26,7 @@ def sample(everything: Sequence[T], most: int) -> list[T]:
         return list(everything)
     chosen = random.Random(SEED).sample(range(len(everything)), most)
     return [everything[index] for index in sorted(chosen)]
+
+
+long = pytest.mark.skipif(not whole(), reason="it takes long: see `make test-all`")
+"""A test that `make test` leaves out, as others prove most of what it does."""
