@@ -17,7 +17,7 @@ from pathlib import Path
 
 from crunch_tasks.contract import attempt_folder
 from crunch_tasks.crash import Point, reached
-from crunch_tasks.errors import ObjectMissing
+from crunch_tasks.errors import NamesRefused, StorageError
 from crunch_tasks.files import own_files
 from crunch_tasks.files.manifest import Entry, Manifest, SavedWork
 from crunch_tasks.files.parallel import Check
@@ -82,9 +82,10 @@ def save(
             sends = {path: base + _place(fence, path) for path in by_age[begin : begin + storage.parallel]}
             upload(storage, sends, workspace, Walk(to_send), {}, may_write=may_write, check=check, arrived=arrived)
     except TimeIsUpError:
-        missed = min(_changed_by_ns(workspace.root / path, to_send[path]) for path in to_send.keys() - files.keys())
-        whole = finished(workspace, walk, whole_before, workspace.moment_of(missed))
-        files = {path: entry for path, entry in files.items() if path in whole}
+        missed = [_changed_by_ns(workspace.root / path, to_send[path]) for path in to_send.keys() - files.keys()]
+        if missed:
+            whole = finished(workspace, walk, whole_before, workspace.moment_of(min(missed)))
+            files = {path: entry for path, entry in files.items() if path in whole}
     if not files:
         return None
     saved = SavedWork(fence, start, Manifest(files), {path: places[path] for path in files})
@@ -103,10 +104,13 @@ def find(storage: Storage, prefix: str, start: str, *, after: int = 0) -> SavedW
     for fence in fences:
         try:
             saved = SavedWork.from_bytes(storage.read(f"{base}{attempt_folder(fence)}/saved.json"))
-        except ObjectMissing:
+            refuse_bad_names(saved.files, folds=False)
+        except (StorageError, NamesRefused) as error:
+            if error.retryable:
+                raise
+            # Gone meanwhile, or damaged: it was a help only.
             continue
         if saved.start == start:
-            refuse_bad_names(saved.files, folds=False)
             return saved
     return None
 

@@ -136,3 +136,26 @@ def test_nothing_is_saved_of_a_workflow_that_changed_or_removed_an_input(
         (workspace.root / "input").write_bytes(becomes)
     assert save(storage, workspace, setup) is None
     assert storage.writes == []
+
+
+def test_a_stop_that_has_time_for_nothing_keeps_what_was_saved_before(storage: FaultyStorage, tmp_path: Path) -> None:
+    save(storage, *workspace_at(tmp_path / "first", {"done/a": b"a"}), fence=1)
+    second, setup = workspace_at(tmp_path / "second", {})
+    found = saved_work.find(storage, "p/d", "start")
+    assert found is not None
+    download(storage, saved_work.sources(found, "p/d"), second)
+    record = second.root / ".snakemake" / "metadata" / "record"
+    record.parent.mkdir(parents=True)
+    record.write_bytes(b"{}")
+
+    def check() -> None:
+        raise saved_work.TimeIsUpError
+
+    saved = save(storage, second, setup, fence=2, check=check)
+    assert saved is not None and saved.places == {"done/a": 1}
+
+
+def test_a_damaged_list_is_no_help_and_no_harm(storage: FaultyStorage, tmp_path: Path) -> None:
+    saved = save(storage, *workspace_at(tmp_path, {"done/a": b"a"}), fence=1)
+    storage.write(f"p/d/{attempt_folder(2)}/saved.json", b"{")
+    assert saved_work.find(storage, "p/d", "start") == saved
