@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from crunch_tasks.contract import Stage, State
-from crunch_tasks.errors import Refused, StorageError, WorkspaceError
+from crunch_tasks.contract import DatasetState, Stage, State
+from crunch_tasks.errors import Refused, StorageError
 from crunch_tasks.files import publication
 from crunch_tasks.files.storage import Storage
-from crunch_tasks.files.workspace import Workspace, bound_to, held
+from crunch_tasks.files.workspace import Workspace, held
 from crunch_tasks.link.claims import Claims, HeldRequest
 from crunch_tasks.link.client import CrunchClient
 from crunch_tasks.link.outbox import Outbox, Place, Recorded, outboxes
@@ -65,14 +65,22 @@ class Leftovers:
             if last is None or last.place is not Place.SENT or not last.effective:
                 return self._gave_back(request)
             try:
-                prefix = f"{bound_to(state)['base_path']}/"
-                publication.promote(self.storage(), prefix, fence, last.event.manifest_sha256)
-            except (StorageError, WorkspaceError, FileNotFoundError) as problem:
+                self._promote(slug, fence, last.event.manifest_sha256)
+            except StorageError as problem:
                 # It is committed all the same. Whoever reads the dataset next moves the rest to its place first.
                 self.say(f"The modified files of {slug} are not at their own names yet: {problem}")
                 return True
         request.forget()
         return True
+
+    def _promote(self, slug: str, fence: int, manifest_sha256: str) -> None:
+        """Finish a commit, unless somebody else works on the dataset, or did since: they have finished it first."""
+        try:
+            dataset = self.client.get_dataset(slug)
+        except Refused:
+            return
+        if (dataset["state"], dataset["manifest_fence"]) == (DatasetState.COMPLETED, fence):
+            publication.promote(self.storage(), f"{dataset['base_file_path']}/", fence, manifest_sha256)
 
     def _gave_back(self, request: HeldRequest) -> bool:
         """Whether the claim was to be released, which is done then."""
