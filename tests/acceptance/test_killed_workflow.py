@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -52,7 +53,9 @@ def test_a_run_after_all_was_killed_goes_on_and_nothing_of_the_old_one_writes(si
     assert any(supervisor.__file__ in one.cmdline() for one in doomed)
     for number in (signal.SIGSTOP, signal.SIGKILL):
         for one in doomed:
-            os.kill(one.pid, number)
+            # The straggler's own short sleeps come and go.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(one.pid, number)
     client.communicate()
     assert straggler.is_running()
     assert any((workspace / ".snakemake" / "locks").iterdir())

@@ -122,7 +122,7 @@ def test_whatever_8_processes_do_at_once_the_protocol_holds(site: CrunchServer) 
     effective = run(site, "storm", 8)
     [[claimed, reported]] = run(site, "check", 1)
     assert claimed > 20
-    assert 10 < sum(effective) < reported
+    assert 0 < sum(effective) < reported
 
 
 def test_claims_are_served_by_their_indexes(site: CrunchServer) -> None:
