@@ -6,7 +6,7 @@ import functools
 
 from prefect.logging import get_run_logger
 
-from crunch_tasks.compute.snakemake import whole_before
+from crunch_tasks.compute.snakemake import job_spans, whole_before
 from crunch_tasks.contract import WorkflowType
 from crunch_tasks.crash import Point, reached
 from crunch_tasks.errors import StorageError
@@ -64,5 +64,5 @@ def _fetch_saved(run: DatasetRun, saved: SavedWork) -> Walk | None:
 
 def _whole_here(run: DatasetRun) -> set[str]:
     """The files of the workspace, but for inputs, that were whole when its last Snakemake ended."""
-    whole = functools.partial(whole_before, run.snakemake_events)
+    whole = functools.partial(whole_before, job_spans(run.snakemake_events))
     return saved_work.finished(run.workspace, run.workspace.walk(), whole) - run.inputs.files.keys()

@@ -13,7 +13,7 @@ from prefect.logging import get_logger, get_run_logger
 
 from crunch_tasks.compute.environment import workflow_environment
 from crunch_tasks.compute.script import run_script
-from crunch_tasks.compute.snakemake import run_snakemake, whole_before
+from crunch_tasks.compute.snakemake import job_spans, run_snakemake, whole_before
 from crunch_tasks.contract import WORKFLOW_FILE, WORKFLOW_LOG, Stage, WorkflowType
 from crunch_tasks.crash import Point, reached
 from crunch_tasks.errors import Cancelled, CrunchError, LeaseLost, WorkflowFailed
@@ -110,7 +110,7 @@ def save_finished(run: DatasetRun, until: float) -> int:
             fence=run.claim.fence,
             start=run.journal().start,
             inputs=run.setup_manifest,
-            whole_before=functools.partial(whole_before, run.snakemake_events),
+            whole_before=functools.partial(whole_before, job_spans(run.snakemake_events)),
             may_write=functools.partial(_may_write_now, run),
             check=check,
         )

@@ -11,7 +11,7 @@ import math
 import os
 import stat
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,20 +56,23 @@ def is_locked(directory: Path) -> bool:
     return locks.is_dir() and any(locks.iterdir())
 
 
-def whole_before(events: Path, moment: float = math.inf) -> float:
+Span = tuple[float, float]
+"""When a job began and ended, as `time.time`; infinite where nobody told of its end."""
+
+
+def whole_before(spans: Sequence[Span], moment: float = math.inf) -> float:
     """The last moment, up to `moment`, before which no job had begun that ended after it or never; a `time.time`.
 
-    `events` is the file of a run that ended in whatever way. What lay in the workspace at that moment was whole, and
-    what came after it may be half, or what a job would still have removed.
+    What lay in the workspace at that moment was whole, and what came after it may be half, or what a job would still
+    have removed.
     """
-    spans = _spans(events)
     while across := [began for began, ended in spans if began < moment <= ended]:
         moment = min(across)
     return moment
 
 
-def _spans(events: Path) -> list[tuple[float, float]]:
-    """When each job began and ended, which is never (infinite) where nobody told of its end."""
+def job_spans(events: Path) -> list[Span]:
+    """The jobs of a run that ended in whatever way; `events` is the file of its events."""
     began: dict[int, float] = {}
     spans = []
     try:

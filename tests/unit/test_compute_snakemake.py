@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from crunch_tasks.compute.environment import workflow_environment
-from crunch_tasks.compute.snakemake import Events, is_locked, run_snakemake, whole_before
+from crunch_tasks.compute.snakemake import Events, is_locked, job_spans, run_snakemake, whole_before
 from crunch_tasks.errors import Cancelled, WorkflowFailed
 from snakemake_logger_plugin_crunch import LogHandler, LogHandlerSettings
 
@@ -197,5 +197,5 @@ def test_what_was_whole_is_what_no_job_was_at_work_on(tmp_path, events, up_to, w
 
     lines = [line(*event) for event in events]
     (tmp_path / "events").write_text("\n".join([*lines, '{"event": "job_star']))
-    assert whole_before(tmp_path / "events", up_to) == whole
-    assert whole_before(tmp_path / "none", up_to) == up_to
+    assert whole_before(job_spans(tmp_path / "events"), up_to) == whole
+    assert whole_before(job_spans(tmp_path / "none"), up_to) == up_to
