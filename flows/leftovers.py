@@ -55,11 +55,13 @@ class Leftovers:
         if request.granted is None:
             return False
         slug, fence = request.granted.slug, request.granted.fence
-        state = Workspace(self.directory, slug).state
-        outbox = Outbox(state)
-        with held(state) as holder:
+        workspace = Workspace(self.directory, slug)
+        outbox = Outbox(workspace.state)
+        with held(workspace.state) as holder:
             if holder is not None:
                 return False
+            # Another client may finish the dataset elsewhere: nobody may ever work in this workspace again.
+            workspace.remove_torn()
             self._tell([deliver(self.client, outbox, recorded) for recorded in outbox.pending()])
             last = outbox.find(fence, Stage.UPLOAD, State.SUCCESS)
             if last is None or last.place is not Place.SENT or not last.effective:

@@ -17,6 +17,7 @@ from io import FileIO
 from pathlib import Path
 
 from crunch_tasks.crash import Point, reached
+from crunch_tasks.durable import TEMPORARY
 from crunch_tasks.errors import CrunchError, TransferError, WorkspaceError
 from crunch_tasks.files import tree
 from crunch_tasks.files.parallel import Check
@@ -67,12 +68,12 @@ class Fetcher:
         self.sums[path] = md5
 
     def _write(self, source: Source, path: str, check: Check) -> str:
-        """A small file, verified before it is written, to its place by way of a partial file; returns its MD5."""
+        """A small file, verified before it is written, to its place by way of a temporary one; returns its MD5."""
         data = self._storage.read(source.key)
         md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
         verify(self._storage, source, Arrived(len(data), md5))
         check()
-        name, at = f"small-{next(self._numbers)}", self._partials.descriptor
+        name, at = f".{next(self._numbers)}{TEMPORARY}", self._partials.descriptor
         with self._local_errors(path, source.size):
             descriptor = os.open(name, _NEW, 0o666, dir_fd=at)
             try:

@@ -192,9 +192,13 @@ class Workspace:
                     f"The workspace {self.root} is in use by {holder}. Wait for it, or choose another --directory."
                 )
             self.make()
-            remove_torn(self.state)
-            tree.remove_torn(self.root, (CRUNCH_FOLDER, f"{SNAKEMAKE_FOLDER}/metadata"))
+            self.remove_torn()
             yield
+
+    def remove_torn(self) -> None:
+        """Remove what a killed client left half written; only for who holds the workspace."""
+        remove_torn(self.state)
+        tree.remove_torn(self.root, (CRUNCH_FOLDER, f"{SNAKEMAKE_FOLDER}/metadata"))
 
     def bind(self, site: str, dataset_id: int, base_path: str) -> None:
         """Note what this workspace is for. Raises WorkspaceError when it was made for something else."""

@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
+from crunch_tasks.durable import TEMPORARY
 from crunch_tasks.files.reading import list_files
 from deployments.local import Service, free_port, prefect_server
 from tests.crash.population import DATASETS, add_datasets, results
@@ -317,7 +318,7 @@ def read_lines(path: Path) -> list[str]:
 def temporary_files(machine: Path) -> list[Path]:
     """What should be gone when nobody works in a client's directory: half files, and requests of claims."""
     state = machine / ".state"
-    found = [*machine.rglob("*.crunch-tmp"), *state.glob("*/*/partial/*"), *state.glob("claims/*")]
+    found = [*machine.rglob(f"*{TEMPORARY}"), *state.glob("*/*/partial/*"), *state.glob("claims/*")]
     return [path for path in found if path.is_file()]
 
 

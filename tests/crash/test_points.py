@@ -68,6 +68,7 @@ def same_as_undisturbed(walker: Walker, slug: str, undisturbed: dict[str, Any]) 
     assert walker.read(slug) == RESULTS
     # What the first client could not say any more, and what its commit left to do.
     walker.sync(slug, "first")
+    assert walker.torn(slug, "first") == []
     assert walker.stored(slug) == undisturbed
     effective = walker.site.statuses(slug)
     assert effective.count((3, 2)) == 1 and effective[-1] == (3, 2)

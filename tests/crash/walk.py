@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from crunch_tasks.crash import VARIABLE, Point
+from crunch_tasks.durable import TEMPORARY
 from crunch_tasks.files.reading import list_files
 from tests.support.site import Site
 
@@ -91,6 +92,10 @@ class Walker:
 
     def sync(self, slug: str, where: str) -> None:
         self.site.crunch("sync", "--directory", self._words(slug, where)[-1], code=None)
+
+    def torn(self, slug: str, where: str) -> list[Path]:
+        """What is half written in a client's directory."""
+        return list((self.folder / slug.split(":", maxsplit=1)[0] / where).rglob(f"*{TEMPORARY}"))
 
     def _words(self, slug: str, where: str) -> list[str]:
         project = slug.split(":", maxsplit=1)[0]

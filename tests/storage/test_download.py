@@ -183,7 +183,7 @@ def test_where_sums_are_in_doubt_an_object_that_changed_is_noticed_all_the_same(
 
 
 def test_whatever_a_killed_run_left_among_its_partial_files_goes(workspace: Workspace) -> None:
-    (workspace.partial / "small-0").write_bytes(b"half of it")
+    (workspace.partial / ".0.crunch-tmp").write_bytes(b"half of it")
     (workspace.partial / "folder").mkdir()
     (workspace.partial / "folder" / "caf\u00e9").touch()
     storage = MemoryStorage(INPUTS)
