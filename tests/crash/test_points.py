@@ -96,7 +96,7 @@ def killed(walker: Walker, case: Case, undisturbed: dict[str, Any]) -> bool:
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("case", cases(4, "KILL"), ids=str)
+@pytest.mark.parametrize("case", cases(3, "KILL"), ids=str)
 def test_killed_anywhere(walker: Walker, undisturbed: dict[str, Any], case: Case) -> None:
     assert killed(walker, case, undisturbed), "no client gets there"
     if whole():

@@ -346,7 +346,7 @@ def database(
 
 # Shrinking takes minutes, and an order of thirty events can be read as it is.
 SHORT = settings(
-    max_examples=50, stateful_step_count=30, derandomize=True, phases=[Phase.generate], suppress_health_check=ALL
+    max_examples=30, stateful_step_count=30, derandomize=True, phases=[Phase.generate], suppress_health_check=ALL
 )
 WHOLE = settings(max_examples=500, stateful_step_count=50, print_blob=True, suppress_health_check=ALL)
 
