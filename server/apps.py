@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 
 
 class ServerConfig(AppConfig):
@@ -13,4 +14,6 @@ class ServerConfig(AppConfig):
 
     def ready(self) -> None:
         # Importing the module registers the checks.
-        from server import checks  # noqa: F401
+        from server import checks, triggers  # noqa: F401
+
+        post_migrate.connect(triggers.install, sender=self)

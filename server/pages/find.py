@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeVar
 
-from django.db.models import Count, QuerySet
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest
 from django.shortcuts import get_object_or_404
 
 from server import permissions
 from server.models import Dataset, Item, Project
 from server.pages.looks import Counts
+from server.services.counts import by_state
 
 Node = TypeVar("Node", bound=Item)
 
@@ -77,8 +78,4 @@ def _checked(request: HttpRequest, place: Place) -> Place:
 
 def counts(projects: list[Project]) -> dict[int, Counts]:
     """The state counts of each project, in one query."""
-    found: dict[int, dict[str, int]] = {project.pk: {} for project in projects}
-    rows = Dataset.objects.filter(project__in=found).order_by().values_list("project", "state").annotate(Count("pk"))
-    for pk, state, count in rows:
-        found[pk][state] = count
-    return {pk: Counts(by_state) for pk, by_state in found.items()}
+    return {pk: Counts(found) for pk, found in by_state(project.pk for project in projects).items()}

@@ -14,7 +14,7 @@ from crunch_tasks.contract import DatasetState
 from server.models import Dataset, Item, Project
 from server.models.datasets import BASE_PATH_LENGTH
 from server.models.items import SLUG_LENGTH
-from server.services import life
+from server.services import counts, life
 
 SLUG_PART_BYTES = 100
 """A name's share of a slug; short enough for a folder's name, and for a few levels of the tree."""
@@ -42,7 +42,9 @@ def create_dataset(project: Project, base_file_path: str = "", **values: Any) ->
     with transaction.atomic():
         # Of two paths set at once, the second sees the first.
         Project.objects.select_for_update(of=("self",)).get(pk=project.pk)
-        return _create(Dataset(parent=project, base_file_path=base_file_path, **values))
+        made = _create(Dataset(parent=project, base_file_path=base_file_path, **values))
+    counts.fold_in_turn(project.pk, made.pk)
+    return made
 
 
 def prepare(node: Item) -> None:

@@ -18,7 +18,7 @@ from crunch_tasks.crash import Point, reached
 from crunch_tasks.errors import Refused
 from server.models import Claim, Dataset
 from server.models.claims import ClaimEnd
-from server.services import life, queue
+from server.services import counts, life, queue
 
 
 class _TakenMeanwhile(Exception):
@@ -48,6 +48,7 @@ def claim(user: User, request: ClaimRequest) -> tuple[Claim, bool] | None:
             if earlier is not None:
                 return _unended(earlier), False
             reached(Point.CLAIM_GRANTED)
+            counts.fold_in_turn(made.dataset.project_id, made.pk)
             return made, True
         except _TakenMeanwhile:
             continue

@@ -8,11 +8,15 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.db import connections
 from django.db.models.signals import pre_save
+from django.db.utils import ConnectionHandler
 from rest_framework.test import APIClient
 
 from server.models import Dataset, Project
 from server.services import catalogue
+from server.site import environment
 from tests.support.calls import signed_in
 from tests.support.servers import Postgres, postgres
 
@@ -73,3 +77,31 @@ def meanwhile(dataset: Dataset) -> Iterator[dict[str, Any]]:
 def cluster() -> Iterator[Postgres]:
     with postgres() as running:
         yield running
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(
+    request: pytest.FixtureRequest,
+    tmp_path: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    django_db_blocker: Any,
+) -> Iterator[None]:
+    """A database as the server's own, with its tables and two people, in place of the tests' one."""
+    url = f"sqlite:///{tmp_path / 'db.sqlite3'}"
+    if request.param == "postgresql":
+        url = request.getfixturevalue("cluster").new_database()
+    monkeypatch.setenv("CRUNCH_DATABASE_URL", url)
+    ours = connections["default"]
+    with django_db_blocker.unblock():
+        connections["default"] = ConnectionHandler({"default": environment.database()})["default"]
+        try:
+            call_command("migrate", verbosity=0)
+            if connections["default"].vendor == "postgresql":
+                # Nobody pulls the plug here, and to wait for the disk takes most of the time.
+                connections["default"].cursor().execute("SET synchronous_commit TO off")
+            for name in ("alice", "bob"):
+                User.objects.create_user(name)
+            yield
+        finally:
+            connections["default"].close()
+            connections["default"] = ours

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.core.management import call_command
-from django.db import connections
-from django.db.utils import ConnectionHandler
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -28,7 +24,6 @@ from crunch_tasks.errors import Refused
 from server.models import Claim, Dataset, Status
 from server.services import catalogue, claims, datasets, statuses
 from server.services.statuses import Event
-from server.site import environment
 from tests.support.calls import MANIFEST, expire
 from tests.support.depth import whole
 from tests.support.protocol import FAILED, RUNNING, UNPROCESSED, Picture, check_picture, check_step, place
@@ -314,34 +309,6 @@ class Protocol(RuleBasedStateMachine):
         for _ in range(times):
             self.heartbeat(claim, ahead=0)
             self.claim_again(claim)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(
-    request: pytest.FixtureRequest,
-    tmp_path: Any,
-    monkeypatch: pytest.MonkeyPatch,
-    django_db_blocker: Any,
-) -> Iterator[None]:
-    """A database as the server's own, with its tables and two people, in place of the tests' one."""
-    url = f"sqlite:///{tmp_path / 'db.sqlite3'}"
-    if request.param == "postgresql":
-        url = request.getfixturevalue("cluster").new_database()
-    monkeypatch.setenv("CRUNCH_DATABASE_URL", url)
-    ours = connections["default"]
-    with django_db_blocker.unblock():
-        connections["default"] = ConnectionHandler({"default": environment.database()})["default"]
-        try:
-            call_command("migrate", verbosity=0)
-            if connections["default"].vendor == "postgresql":
-                # Nobody pulls the plug here, and to wait for the disk takes most of the time.
-                connections["default"].cursor().execute("SET synchronous_commit TO off")
-            for name in ("alice", "bob"):
-                User.objects.create_user(name)
-            yield
-        finally:
-            connections["default"].close()
-            connections["default"] = ours
 
 
 # Shrinking takes minutes, and an order of thirty events can be read as it is.

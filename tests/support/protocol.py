@@ -5,12 +5,14 @@ It is read from the database, whatever brought it about: one caller after the ot
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
 
 from crunch_tasks.contract import Stage, State
 from server.models import Claim, Dataset, Status
 from server.models.claims import ClaimEnd
+from server.services import counts
 
 UNPROCESSED, RUNNING, COMPLETED, FAILED = "unprocessed", "running", "completed", "failed"
 COMMIT = (Stage.UPLOAD, State.SUCCESS)
@@ -42,6 +44,8 @@ class Picture:
     datasets: dict[int, Dataset]
     claims: dict[int, Claim]
     statuses: dict[int, Status]
+    counts: Counter[str]
+    """The kept number of datasets in each state."""
 
     @classmethod
     def taken(cls, project: int) -> Picture:
@@ -49,6 +53,7 @@ class Picture:
             {row.pk: row for row in Dataset.objects.filter(project=project).select_related("claim", "project")},
             {row.pk: row for row in Claim.objects.filter(dataset__project=project)},
             {row.pk: row for row in Status.objects.filter(dataset__project=project).order_by("pk")},
+            counts.by_state([project])[project],
         )
 
     def run(self, dataset: Dataset, fence: int) -> list[Status]:
@@ -75,6 +80,7 @@ def check_picture(picture: Picture) -> None:
         if row.effective and row.claim_id is not None:
             # The server's own Fail moves the fence on.
             assert row.fence == picture.claims[row.claim_id].fence + (row.site_user_id is None), row
+    assert picture.counts == Counter(dataset.state for dataset in picture.datasets.values())
     events = [row.event_id for row in picture.statuses.values() if row.event_id]
     assert len(events) == len(set(events))
 

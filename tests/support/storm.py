@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from crunch_tasks.contract import ClaimRequest, Stage, State
 from crunch_tasks.errors import Refused
 from server.models import Claim, Dataset, Project
-from server.services import claims, datasets, statuses
+from server.services import claims, counts, datasets, statuses
 from tests.support.calls import MANIFEST, expire
 from tests.support.protocol import Picture, check_picture
 
@@ -50,6 +50,7 @@ class Client:
                 lambda: datasets.retry(dataset.pk),
                 lambda: datasets.retry_failed(dataset.project),
                 lambda: expire(dataset.pk),
+                lambda: counts.fold(dataset.project_id),
             ]
         )()
 

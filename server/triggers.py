@@ -1,0 +1,108 @@
+"""What the database itself does: it appends a `StateCount` for each change of a dataset's state, whoever makes it.
+
+In the database and not in the services, so that nothing can change a state and forget the counts: an update of many
+rows, a deletion of a whole project, SQL by hand. The triggers are made after each migration, because SQLite drops them
+with the tables that a migration remakes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.apps import apps as django_apps
+from django.db import connections, transaction
+from django.db.models import Count
+
+NAMES = ("server_state_added", "server_state_gone", "server_state_moved", "server_counts_begin", "server_counts_end")
+
+_SQLITE = (
+    """CREATE TRIGGER server_state_added AFTER INSERT ON server_dataset BEGIN
+    INSERT INTO server_statecount (project_id, state, delta) VALUES (NEW.project_id, NEW.state, 1);
+    END""",
+    """CREATE TRIGGER server_state_gone AFTER DELETE ON server_dataset BEGIN
+    INSERT INTO server_statecount (project_id, state, delta) VALUES (OLD.project_id, OLD.state, -1);
+    END""",
+    """CREATE TRIGGER server_state_moved AFTER UPDATE OF state, project_id ON server_dataset
+    WHEN (OLD.project_id, OLD.state) <> (NEW.project_id, NEW.state) BEGIN
+    INSERT INTO server_statecount (project_id, state, delta)
+    VALUES (OLD.project_id, OLD.state, -1), (NEW.project_id, NEW.state, 1);
+    END""",
+    # A new project may have the number of one that is gone.
+    """CREATE TRIGGER server_counts_begin AFTER INSERT ON server_project BEGIN
+    DELETE FROM server_statecount WHERE project_id = NEW.item_ptr_id;
+    END""",
+    """CREATE TRIGGER server_counts_end AFTER DELETE ON server_project BEGIN
+    DELETE FROM server_statecount WHERE project_id = OLD.item_ptr_id;
+    END""",
+)
+
+# One row for each state and statement, however many datasets it changes.
+_POSTGRESQL = (
+    """CREATE OR REPLACE FUNCTION server_count_states() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF TG_OP = 'INSERT' THEN
+        INSERT INTO server_statecount (project_id, state, delta)
+        SELECT project_id, state, count(*) FROM added GROUP BY project_id, state;
+    ELSIF TG_OP = 'DELETE' THEN
+        INSERT INTO server_statecount (project_id, state, delta)
+        SELECT project_id, state, -count(*) FROM gone GROUP BY project_id, state;
+    ELSE
+        INSERT INTO server_statecount (project_id, state, delta)
+        SELECT project_id, state, sum(number) FROM (
+            SELECT project_id, state, 1 AS number FROM added UNION ALL SELECT project_id, state, -1 FROM gone
+        ) AS moved GROUP BY project_id, state HAVING sum(number) <> 0;
+    END IF;
+    RETURN NULL;
+    END $$""",
+    """CREATE OR REPLACE FUNCTION server_forget_counts() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    DELETE FROM server_statecount WHERE project_id = COALESCE(NEW.item_ptr_id, OLD.item_ptr_id);
+    RETURN NULL;
+    END $$""",
+    """CREATE TRIGGER server_state_added AFTER INSERT ON server_dataset
+    REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION server_count_states()""",
+    """CREATE TRIGGER server_state_gone AFTER DELETE ON server_dataset
+    REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION server_count_states()""",
+    """CREATE TRIGGER server_state_moved AFTER UPDATE ON server_dataset
+    REFERENCING OLD TABLE AS gone NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION server_count_states()""",
+    """CREATE TRIGGER server_counts_begin AFTER INSERT ON server_project
+    FOR EACH ROW EXECUTE FUNCTION server_forget_counts()""",
+    """CREATE TRIGGER server_counts_end AFTER DELETE ON server_project
+    FOR EACH ROW EXECUTE FUNCTION server_forget_counts()""",
+)
+
+_STATEMENTS = {"sqlite": _SQLITE, "postgresql": _POSTGRESQL}
+_CATALOGUE = {
+    "sqlite": "SELECT name FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'server_%'",
+    "postgresql": "SELECT tgname FROM pg_trigger WHERE tgname LIKE 'server_%' AND tgrelid IN "
+    "('server_dataset'::regclass, 'server_project'::regclass)",
+}
+
+
+def install(using: str, apps: Any = django_apps, **_: Any) -> None:
+    """After a migration: make the triggers if one is missing, and count the datasets anew then.
+
+    `apps` has the models as the migration left them; without those that the triggers need, or on another database,
+    there is nothing to do.
+    """
+    connection = connections[using]
+    statements = _STATEMENTS.get(connection.vendor)
+    try:
+        counts, datasets = apps.get_model("server", "StateCount"), apps.get_model("server", "Dataset")
+    except LookupError:
+        return
+    if statements is None:
+        return
+    with transaction.atomic(using), connection.cursor() as cursor:
+        cursor.execute(_CATALOGUE[connection.vendor])
+        found = [name for (name,) in cursor.fetchall() if name in NAMES]
+        if set(found) == set(NAMES):
+            return
+        for name in found:
+            table = "server_project" if name.startswith("server_counts") else "server_dataset"
+            cursor.execute(f"DROP TRIGGER {name}" + (f" ON {table}" if connection.vendor == "postgresql" else ""))
+        for statement in statements:
+            cursor.execute(statement)
+        counts.objects.using(using).all().delete()
+        rows = datasets.objects.using(using).order_by().values_list("project", "state").annotate(Count("pk"))
+        counts.objects.using(using).bulk_create(
+            counts(project_id=project, state=state, delta=number) for project, state, number in rows
+        )
