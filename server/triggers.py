@@ -13,25 +13,25 @@ from django.apps import apps as django_apps
 from django.db import connections, transaction
 from django.db.models import Count
 
-NAMES = ("server_state_added", "server_state_gone", "server_state_moved", "server_counts_begin", "server_counts_end")
+NAMES = {"server_state_added", "server_state_gone", "server_state_moved", "server_counts_begin", "server_counts_end"}
 
 _SQLITE = (
-    """CREATE TRIGGER server_state_added AFTER INSERT ON server_dataset BEGIN
+    """CREATE TRIGGER IF NOT EXISTS server_state_added AFTER INSERT ON server_dataset BEGIN
     INSERT INTO server_statecount (project_id, state, delta) VALUES (NEW.project_id, NEW.state, 1);
     END""",
-    """CREATE TRIGGER server_state_gone AFTER DELETE ON server_dataset BEGIN
+    """CREATE TRIGGER IF NOT EXISTS server_state_gone AFTER DELETE ON server_dataset BEGIN
     INSERT INTO server_statecount (project_id, state, delta) VALUES (OLD.project_id, OLD.state, -1);
     END""",
-    """CREATE TRIGGER server_state_moved AFTER UPDATE OF state, project_id ON server_dataset
+    """CREATE TRIGGER IF NOT EXISTS server_state_moved AFTER UPDATE OF state, project_id ON server_dataset
     WHEN (OLD.project_id, OLD.state) <> (NEW.project_id, NEW.state) BEGIN
     INSERT INTO server_statecount (project_id, state, delta)
     VALUES (OLD.project_id, OLD.state, -1), (NEW.project_id, NEW.state, 1);
     END""",
     # A new project may have the number of one that is gone.
-    """CREATE TRIGGER server_counts_begin AFTER INSERT ON server_project BEGIN
+    """CREATE TRIGGER IF NOT EXISTS server_counts_begin AFTER INSERT ON server_project BEGIN
     DELETE FROM server_statecount WHERE project_id = NEW.item_ptr_id;
     END""",
-    """CREATE TRIGGER server_counts_end AFTER DELETE ON server_project BEGIN
+    """CREATE TRIGGER IF NOT EXISTS server_counts_end AFTER DELETE ON server_project BEGIN
     DELETE FROM server_statecount WHERE project_id = OLD.item_ptr_id;
     END""",
 )
@@ -57,15 +57,15 @@ _POSTGRESQL = (
     DELETE FROM server_statecount WHERE project_id = COALESCE(NEW.item_ptr_id, OLD.item_ptr_id);
     RETURN NULL;
     END $$""",
-    """CREATE TRIGGER server_state_added AFTER INSERT ON server_dataset
+    """CREATE OR REPLACE TRIGGER server_state_added AFTER INSERT ON server_dataset
     REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION server_count_states()""",
-    """CREATE TRIGGER server_state_gone AFTER DELETE ON server_dataset
+    """CREATE OR REPLACE TRIGGER server_state_gone AFTER DELETE ON server_dataset
     REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION server_count_states()""",
-    """CREATE TRIGGER server_state_moved AFTER UPDATE ON server_dataset
+    """CREATE OR REPLACE TRIGGER server_state_moved AFTER UPDATE ON server_dataset
     REFERENCING OLD TABLE AS gone NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION server_count_states()""",
-    """CREATE TRIGGER server_counts_begin AFTER INSERT ON server_project
+    """CREATE OR REPLACE TRIGGER server_counts_begin AFTER INSERT ON server_project
     FOR EACH ROW EXECUTE FUNCTION server_forget_counts()""",
-    """CREATE TRIGGER server_counts_end AFTER DELETE ON server_project
+    """CREATE OR REPLACE TRIGGER server_counts_end AFTER DELETE ON server_project
     FOR EACH ROW EXECUTE FUNCTION server_forget_counts()""",
 )
 
@@ -84,21 +84,15 @@ def install(using: str, apps: Any = django_apps, **_: Any) -> None:
     there is nothing to do.
     """
     connection = connections[using]
-    statements = _STATEMENTS.get(connection.vendor)
     try:
         counts, datasets = apps.get_model("server", "StateCount"), apps.get_model("server", "Dataset")
+        statements = _STATEMENTS[connection.vendor]
     except LookupError:
-        return
-    if statements is None:
         return
     with transaction.atomic(using), connection.cursor() as cursor:
         cursor.execute(_CATALOGUE[connection.vendor])
-        found = [name for (name,) in cursor.fetchall() if name in NAMES]
-        if set(found) == set(NAMES):
+        if {name for (name,) in cursor.fetchall()} >= NAMES:
             return
-        for name in found:
-            table = "server_project" if name.startswith("server_counts") else "server_dataset"
-            cursor.execute(f"DROP TRIGGER {name}" + (f" ON {table}" if connection.vendor == "postgresql" else ""))
         for statement in statements:
             cursor.execute(statement)
         counts.objects.using(using).all().delete()

@@ -1,7 +1,7 @@
 """How many datasets a project has in each state, kept so that no page has to count them.
 
-The database itself appends a row for each change (triggers, see the migration), whoever makes it: a counter in the
-project's row would make all of its claims wait for one another. `server.services.counts` folds the rows now and then.
+The database itself appends a row for each change (`server.triggers`), whoever makes it: a counter in the project's
+row would make all of its claims wait for one another. `server.services.counts` folds the rows now and then.
 """
 
 from __future__ import annotations
