@@ -29,6 +29,7 @@ from crunch_tasks.upload import upload
 from crunch_tasks.workflow import workflow
 from flows.artifact import TransferWatch, publish_summary
 from flows.ending import ended, stopped
+from flows.leftovers import remove_overtaken
 from flows.report import Outcome, now
 from flows.session import Session
 from flows.watch import CancelWatch, current_flow_runs
@@ -97,6 +98,8 @@ def _process_in(session: Session, lease: Lease, options: RunOptions, workspace: 
     with Sender(session.client, outbox) as sender:
         result, note = _run_flow(session, run, sender)
     lease.stop(ended=result is not Result.UNDELIVERED and not run.is_unpromoted)
+    if result is Result.LEASE_LOST:
+        remove_overtaken(session.client, lambda: run.storage, claim.slug, claim.fence)
     if result is Result.COMPLETED and options.cleanup:
         published = {path: entry.md5 for path, entry in run.final_manifest.items()}
         note = "\n".join(filter(None, (note, cleaning.clean_up(workspace, published))))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from crunch_tasks.contract import DatasetState, Stage, State
-from crunch_tasks.errors import Refused, StorageError
+from crunch_tasks.errors import CrunchError, Refused, StorageError
 from crunch_tasks.files import publication
 from crunch_tasks.files.storage import Storage
 from crunch_tasks.files.workspace import Workspace, held
@@ -65,6 +66,7 @@ class Leftovers:
             self._tell([deliver(self.client, outbox, recorded) for recorded in outbox.pending()])
             last = outbox.find(fence, Stage.UPLOAD, State.SUCCESS)
             if last is None or last.place is not Place.SENT or not last.effective:
+                remove_overtaken(self.client, self.storage, slug, fence)
                 return self._gave_back(request)
             try:
                 self._promote(slug, fence, last.event.manifest_sha256)
@@ -104,6 +106,15 @@ class Leftovers:
             what = f"{stage} {state} of an earlier run of {run_of(recorded)}"
             refused = f"The server refused {what}: {recorded.reason}"
             self.say(refused if recorded.reason else f"Delivered {what}.")
+
+
+def remove_overtaken(client: CrunchClient, storage: Callable[[], Storage], slug: str, fence: int) -> None:
+    """Remove what the attempt `fence` left in the storage if a later one has committed; otherwise that one will."""
+    # What cannot be removed now takes room, and nobody reads it.
+    with suppress(CrunchError):
+        dataset = client.get_dataset(slug)
+        if fence < int(dataset["manifest_fence"] or 0):
+            publication.remove_overtaken(storage(), f"{dataset['base_file_path']}/", fence)
 
 
 def run_of(recorded: Recorded) -> str:

@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from crunch_tasks.contract import CRUNCH_FOLDER, published_manifest
+from crunch_tasks.contract import CRUNCH_FOLDER, attempt_folder, published_manifest
 from crunch_tasks.crash import Point, reached
 from crunch_tasks.errors import ObjectMissing, StorageError, TransferError
 from crunch_tasks.files import own_files
@@ -244,18 +244,32 @@ def promote(storage: Storage, prefix: str, fence: int, manifest_sha256: str, *, 
         _verify_copy(storage, base + path, replace(staged[path], md5=manifest.files[path].md5))
         reached(Point.FILE_PROMOTED)
 
-    def remove(path: str, _check: Check) -> None:
-        storage.delete(base + path)
-        reached(Point.ATTEMPT_REMOVED)
-
     in_parallel(move, staged, storage.parallel, check)
     storage.flush()
     own = f"{base}{CRUNCH_FOLDER}/"
     storage.remove_unfinished(base, lambda key: key.startswith(own) or key.removeprefix(base) in manifest.files)
     done = [path for path in attempts if is_settled(path, fence)]
     done += own_files.snakemake_before(storage, base, fence)
-    in_parallel(remove, done, storage.parallel, check)
+    _remove(storage, base, done, check)
     return len(staged)
+
+
+def remove_overtaken(storage: Storage, prefix: str, fence: int) -> None:
+    """Remove what the attempt `fence` left, which a later one that has committed has no use for.
+
+    A write of it that was under way when its client stood still may have arrived after the later one's promotion.
+    """
+    base = safe_prefix(prefix)
+    left = (info.key.removeprefix(base) for info in storage.list_objects(f"{base}{attempt_folder(fence)}/"))
+    _remove(storage, base, [path for path in left if is_settled(path, fence)], lambda: None)
+
+
+def _remove(storage: Storage, base: str, paths: list[str], check: Check) -> None:
+    def remove(path: str, _check: Check) -> None:
+        storage.delete(base + path)
+        reached(Point.ATTEMPT_REMOVED)
+
+    in_parallel(remove, paths, storage.parallel, check)
 
 
 def _verify_copy(storage: Storage, key: str, expected: ObjectInfo) -> None:

@@ -286,7 +286,7 @@ class Chaos:
             found.append(f"the statuses {statuses}")
         prefix = f"{dataset['base_file_path']}/.crunch/attempts/"
         left = [info.key for info in storage.list_objects(prefix) if "/logs/" not in info.key]
-        return found + [f"left over: {key}" for key in left]
+        return found + [f"left over: {key}, and {dataset['manifest_fence']} was committed" for key in left]
 
 
 def ours(folder: Path) -> list[psutil.Process]:

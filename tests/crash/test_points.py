@@ -105,6 +105,15 @@ def test_killed_anywhere(walker: Walker, undisturbed: dict[str, Any], case: Case
             nth += 1
 
 
+def test_what_a_killed_client_was_sending_arrives_late(walker: Walker, undisturbed: dict[str, Any]) -> None:
+    slug = walker.add()
+    assert walker.run(slug, "first", **Case(Point.PLAN_SENT).environment) == -signal.SIGKILL
+    walker.site.expire(slug)
+    finish(walker, slug, "second")
+    walker.arrive_late(slug)
+    same_as_undisturbed(walker, slug, undisturbed)
+
+
 @pytest.mark.parametrize("case", cases(1, "STOP"), ids=str)
 def test_stopped_anywhere_and_continued_too_late(walker: Walker, undisturbed: dict[str, Any], case: Case) -> None:
     """K2: it stands still until another client has the dataset, then it goes on and finds out."""
@@ -114,6 +123,8 @@ def test_stopped_anywhere_and_continued_too_late(walker: Walker, undisturbed: di
     _, status = os.waitpid(client.pid, os.WUNTRACED)
     assert os.WIFSTOPPED(status), "no client gets there"
     until(lambda: walker.run(slug, "second") == 0 or walker.site.dataset(slug)["state"] == "completed", what="the rest")
+    if walker.site.dataset(slug)["manifest_fence"] > 1:
+        walker.arrive_late(slug)
     os.kill(client.pid, signal.SIGCONT)
     _, err = client.communicate(timeout=60)
     assert client.returncode in (0, 3, 4), err

@@ -12,6 +12,7 @@ from typing import Any
 
 from crunch_tasks.crash import VARIABLE, Point
 from crunch_tasks.durable import TEMPORARY
+from crunch_tasks.files.plan import plan_path
 from crunch_tasks.files.reading import list_files
 from tests.support.site import Site
 
@@ -100,6 +101,10 @@ class Walker:
     def _words(self, slug: str, where: str) -> list[str]:
         project = slug.split(":", maxsplit=1)[0]
         return ["next", "--project", project, "--cleanup", "--directory", str(self.folder / project / where)]
+
+    def arrive_late(self, slug: str) -> None:
+        """A plan that the first client was sending when it stood still, or when the line did, arrives only now."""
+        self.site.storage.write(f"{self.site.dataset(slug)['base_file_path']}/{plan_path(1)}", b"{}")
 
     # --- what must be the same -----------------------------------------------------------------------------------
 
