@@ -1,18 +1,23 @@
-"""Writes docs/command-line.md from the `crunch` command itself: `make docs`. A test fails when it is not current."""
+"""Writes the pages that are made from code, `make docs`: docs/command-line.md from the `crunch` command itself, and
+docs/permissions.md from the acts and routes of the server. A test fails when one is not current.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from pathlib import Path
 from typing import Any
 
+import django
 import typer
 
 from crunch_tasks.settings import RunOptions
 from flows.cli import app
 
 PAGE = Path(__file__).with_name("command-line.md")
+PERMISSIONS_PAGE = Path(__file__).with_name("permissions.md")
 GROUPS = {
     "Process datasets": ("run", "next", "loop"),
     "Process again": ("retry",),
@@ -79,6 +84,67 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
+PERMISSIONS = """\
+# Who may do what
+
+<!-- Made by `make docs` from server/permissions.py and the routes themselves. -->
+
+A project has **members**, each with a role: viewer, runner, editor or manager, each of which may do all that the ones
+before it may. Whoever makes a project is its manager. To edit the **workflow**, which runs on every client's machine,
+is a right of its own: a manager has it, an editor gets it by name. A member of the site's staff is a manager of every
+project.
+
+A **private** project is not there (404) for whoever is no member; a **public** one can be seen by anyone, and nobody
+gets any other right by that. A manager can switch it at any time.
+
+A **token** may have a scope: one project, and a role that it does not go beyond. What its owner may not do, it may not
+either. The pages ask for a session, the API for a session or a token; a stranger gets 401 there, and on a page that
+needs more the way to sign in.
+
+## Acts
+
+| act | anyone | signed in | viewer | runner | editor | manager |
+|---|:-:|:-:|:-:|:-:|:-:|:-:|
+{acts}
+
+¹ In a public project. ² With the right to edit the workflow. ³ Not with a token of narrower scope.
+
+## Routes
+
+In this order they are looked for. What a route needs in addition, it says itself: a claim is its user's own.
+
+| | route | act |
+|---|---|---|
+{routes}
+"""
+
+
+def permissions_page() -> str:
+    """The whole page of rights."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "server.site.settings")
+    os.environ.setdefault("CRUNCH_SECRET_KEY", "only-to-read-the-routes")
+    django.setup()
+    from server.permissions import NEEDS
+    from server.routes import routes
+
+    acts = "\n".join(f"| {act} | {' | '.join(_who_may(need))} |" for act, need in NEEDS.items())
+    rows = "\n".join(f"| {route.method} | `{route.path}` | {route.act} |" for route in routes())
+    return PERMISSIONS.format(acts=acts, routes=rows)
+
+
+def _who_may(need: Any) -> list[str]:
+    if need.role is None:
+        inside = "yes³" if need.whole else "yes"
+        return ["" if need.signed_in else "yes", *[inside] * 5]
+    outside = "yes¹" if need.public and not need.signed_in else ""
+    ranks = [rank >= need.role.rank for rank in range(4)]
+    roles = ["yes" if may else "" for may in ranks]
+    if need.own_right:
+        roles = [f"{word}²" if word and rank < 3 else word for rank, word in enumerate(roles)]
+    return [outside, "yes¹" if need.public else "", *roles]
+
+
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
-    sys.stdout.write(f"{PAGE}\n")
+    for path, text in ((PAGE, page()), (PERMISSIONS_PAGE, permissions_page())):
+        path.write_text(text, encoding="utf-8")
+        sys.stdout.write(f"{path}\n")

@@ -14,9 +14,9 @@ from django.http import HttpRequest
 from rest_framework.authtoken.models import Token
 
 from server.forms import RawTextField, RawTextModelForm
-from server.models import Attribute, Claim, Dataset, Item, Project, Status
+from server.models import Attribute, Change, Claim, Dataset, Item, Membership, Project, Status
 from server.models.datasets import BASE_PATH_LENGTH, LIFE_FIELDS
-from server.services import catalogue, datasets
+from server.services import catalogue, datasets, workflows
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Any]
@@ -31,6 +31,12 @@ LIFE = sorted(LIFE_FIELDS)
 class AttributeInline(TabularInline):
     model = Attribute
     extra = 0
+
+
+class MembershipInline(TabularInline):
+    model = Membership
+    extra = 0
+    raw_id_fields = ["user"]
 
 
 class NodeForm(RawTextModelForm):
@@ -80,10 +86,12 @@ class NodeAdmin(ModelAdmin):
         # A node stays where it was made: its slug says where that is.
         return ["slug", "created", "modified", *(["parent"] if obj else [])]
 
-    def save_model(self, _request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         # Only what was edited: the form knows what the rest was when its page was opened, or even later.
         own = {field.name for field in obj._meta.concrete_fields}
         obj.save(update_fields=[*own.intersection(form.changed_data), "modified"] if change else None)
+        if isinstance(obj, Project):
+            workflows.keep_version(obj, request.user)
 
 
 @admin.register(Item)
@@ -98,6 +106,7 @@ class ItemAdmin(NodeAdmin):
 
 @admin.register(Project)
 class ProjectAdmin(NodeAdmin):
+    inlines = [MembershipInline, AttributeInline]
     form = ProjectForm
     list_display = ["slug", "name", "workflow_type", "visibility"]
     list_filter = ["workflow_type", "visibility"]
@@ -190,6 +199,14 @@ class StatusAdmin(History):
     list_filter = ["stage", "state", "effective", "created"]
     list_select_related = ["dataset", "site_user"]
     search_fields = ["dataset__slug", "note", "hostname", "flow_run_id"]
+
+
+@admin.register(Change)
+class ChangeAdmin(History):
+    list_display = ["created", "user", "token_name", "act", "target", "project_slug"]
+    list_filter = ["act", "created"]
+    list_select_related = ["user"]
+    search_fields = ["target", "project_slug", "user__username"]
 
 
 @admin.register(Attribute)

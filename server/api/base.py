@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from io import BytesIO
-from typing import IO, Any, cast
+from typing import IO, Any, ClassVar, cast
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -17,16 +17,17 @@ from django.http import Http404
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse, extend_schema
-from rest_framework import exceptions, parsers, renderers, serializers, status
+from rest_framework import exceptions, parsers, permissions, renderers, serializers, status
 from rest_framework.authentication import SessionAuthentication, TokenAuthentication
 from rest_framework.pagination import PageNumberPagination
-from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView, exception_handler
 
 from crunch_tasks.contract import PAGE_SIZE
 from crunch_tasks.errors import Refused
+from server.permissions import NEEDS, Act, actor_of, project_of
+from server.services import tokens
 
 
 class TooLarge(exceptions.APIException):
@@ -132,30 +133,68 @@ class Documented(AutoSchema):
         return {code: good, **problems(400, 401, 403, 404, 413)}
 
 
+class Tokens(TokenAuthentication):
+    """`Authorization: Token KEY`: an access token, or a plain one of the REST framework, made in the admin."""
+
+    def authenticate_credentials(self, key: str) -> tuple[Any, Any]:
+        if not key.startswith(tokens.PREFIX):
+            return super().authenticate_credentials(key)
+        found = tokens.find(key)
+        if found is None or not found.user.is_active:
+            raise exceptions.AuthenticationFailed("Invalid token.")
+        if found.expired:
+            raise exceptions.AuthenticationFailed(f"The token {found.name!r} has expired. Make a new one.")
+        return found.user, found
+
+
+class Allowed(permissions.BasePermission):
+    """The view's act, as `server.permissions` has it: on the site at once, in a project when the project is known."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        need = NEEDS[view.act]
+        return bool(request.user.is_authenticated) and (need.role is not None or actor_of(request).may(view.act))
+
+    def has_object_permission(self, request: Request, view: Any, obj: Any) -> bool:
+        actor_of(request).require(view.act, project_of(obj))
+        return True
+
+
 class API(APIView):
-    """The base of all views of the API."""
+    """The base of all views of the API. Each says for each of its actions, or methods, which act that is."""
+
+    acts: ClassVar[Mapping[str, Act]] = {}
 
     schema = Documented()
     # The token comes first: its scheme makes the answer to a stranger a 401.
-    authentication_classes = [TokenAuthentication, SessionAuthentication]
-    permission_classes = [IsAuthenticated]
+    authentication_classes = [Tokens, SessionAuthentication]
+    permission_classes = [Allowed]
     parser_classes = [JSONParser, FormParser, parsers.MultiPartParser]
     renderer_classes = [JSONRenderer]
     throttle_classes: list[Any] = []
     pagination_class: Any = Pages
+
+    @property
+    def act(self) -> Act:
+        """What this request is about to do. Raises KeyError for what the view has not named: nothing is open."""
+        method = (self.request.method or "get").lower().replace("head", "get")
+        if method == "options" or not hasattr(self, method):
+            return Act.SIGN_IN
+        return self.acts[getattr(self, "action", None) or method]
 
     def get_exception_handler(self) -> Callable[[Exception, dict[str, Any]], Response | None]:
         return answer_problem
 
 
 def signed_in(request: Request) -> User:
-    """Who sent the request; nobody else gets past IsAuthenticated."""
+    """Who sent the request; nobody else gets past `Allowed`."""
     return cast("User", request.user)
 
 
 @extend_schema(exclude=True)
 class NothingHere(API):
     """The answer to an address of the API that does not exist."""
+
+    act = Act.SIGN_IN
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 from django.db import DatabaseError, transaction
+from django.db.models import QuerySet
 from django.http import Http404
 from drf_spectacular.utils import extend_schema, extend_schema_field, inline_serializer
 from rest_framework import exceptions, serializers, viewsets
@@ -15,11 +16,13 @@ from rest_framework.response import Response
 
 from server.api.base import API, problems
 from server.api.fields import ItemSlugField, RawTextField
+from server.api.noted import CATALOGUE_ACTS, check_item, noted, noted_delete
 from server.kinds import ExplicitBooleanField
 from server.models import Dataset, Item, Project
 from server.models.datasets import BASE_PATH_LENGTH
 from server.models.items import descendants
-from server.services import catalogue, datasets
+from server.permissions import CHANGES_OF, Act, actor_of, project_of
+from server.services import audit, catalogue, datasets, workflows
 
 
 class AttributeValueShape(serializers.Serializer[Any]):
@@ -70,16 +73,23 @@ class NodeSerializer(serializers.ModelSerializer[Any]):
 
 class ProjectSerializer(NodeSerializer):
     workflow = RawTextField()
+    paused = ExplicitBooleanField(required=False)
 
     class Meta:
         model = Project
         fields = [
             *("id", "name", "slug", "description", "details", "workflow", "workflow_type"),
-            *("lease_seconds", "max_attempts", "workflow_timeout_s", "visibility"),
+            *("lease_seconds", "max_attempts", "workflow_timeout_s", "visibility", "paused"),
         ]
 
     def create(self, validated_data: dict[str, Any]) -> Project:
-        return catalogue.create_project(**validated_data)
+        return catalogue.create_project(self.context["request"].user, **validated_data)
+
+    def update(self, instance: Project, validated_data: dict[str, Any]) -> Project:
+        with transaction.atomic():
+            updated: Project = super().update(instance, validated_data)
+            workflows.keep_version(updated, self.context["request"].user)
+        return updated
 
 
 @extend_schema_field(
@@ -184,6 +194,7 @@ def _retried(done: datasets.Retry, dry_run: bool) -> Response:
 
 
 class NodeViews(API, viewsets.ModelViewSet[Any]):
+    acts: ClassVar = CATALOGUE_ACTS
     lookup_field = "slug"
     lookup_value_regex = "[^/]+"
 
@@ -198,10 +209,41 @@ class NodeViews(API, viewsets.ModelViewSet[Any]):
         except Http404:
             raise unknown from None
 
+    def perform_create(self, serializer: Any) -> None:
+        if parent := serializer.validated_data.get("parent"):
+            check_item(self, parent)
+        noted(self, serializer)
+
+    def perform_update(self, serializer: Any) -> None:
+        noted(self, serializer)
+
+    def perform_destroy(self, instance: Any) -> None:
+        noted_delete(self, instance)
+
 
 class ProjectViews(NodeViews):
+    acts: ClassVar = {
+        **CATALOGUE_ACTS,
+        "create": Act.CREATE_PROJECT,
+        # Which field needs which act is in CHANGES_OF; whoever may change any of them gets that far.
+        "update": Act.STEER,
+        "partial_update": Act.STEER,
+        "destroy": Act.MANAGE,
+        "retry": Act.STEER,
+        "reset_failed": Act.STEER,
+    }
     queryset = Project.objects.order_by("pk")
     serializer_class = ProjectSerializer
+
+    def get_queryset(self) -> QuerySet[Project]:
+        return super().get_queryset().filter(pk__in=actor_of(self.request).projects(Act.SEE).values("pk"))
+
+    def perform_update(self, serializer: Any) -> None:
+        was = serializer.instance
+        for name, value in serializer.validated_data.items():
+            if value != getattr(was, name):
+                actor_of(self.request).require(CHANGES_OF.get(name, Act.EDIT), was)
+        super().perform_update(serializer)
 
     @extend_schema(
         request=None,
@@ -213,20 +255,32 @@ class ProjectViews(NodeViews):
     @action(detail=True, methods=["post"], url_path="reset-failed")
     def reset_failed(self, _request: Request, **_: Any) -> Response:
         """As `retry`, told by its number alone."""
-        return Response({"reset": datasets.retry_failed(self.get_object()).count})
+        return Response({"reset": self._retry_failed(dry_run=False).count})
 
     @extend_schema(request=RetrySerializer, responses={200: RetriedSerializer, **problems(400, 401, 403, 404)})
     @action(detail=True, methods=["post"])
     def retry(self, request: Request, **_: Any) -> Response:
         """Make all failed datasets of the project unprocessed again; with `dry_run`, only tell which."""
         dry_run = _dry_run(request)
-        return _retried(datasets.retry_failed(self.get_object(), dry_run=dry_run), dry_run)
+        return _retried(self._retry_failed(dry_run), dry_run)
+
+    def _retry_failed(self, dry_run: bool) -> datasets.Retry:
+        project = self.get_object()
+        with transaction.atomic():
+            done = datasets.retry_failed(project, dry_run=dry_run)
+            if done.count and not dry_run:
+                audit.note(actor_of(self.request), "retry", project.slug, project, after={"count": done.count})
+        return done
 
 
 class DatasetViews(NodeViews):
+    acts: ClassVar = {**CATALOGUE_ACTS, "reset": Act.STEER, "retry": Act.STEER}
     queryset = Dataset.objects.select_related("parent", "project").prefetch_related("attributes").order_by("pk")
     serializer_class = DatasetSerializer
     tree: dict[int, list[Item]] | None = None
+
+    def get_queryset(self) -> QuerySet[Dataset]:
+        return super().get_queryset().filter(project__in=actor_of(self.request).projects(Act.SEE).values("pk"))
 
     def paginate_queryset(self, queryset: Any) -> Any:
         page = super().paginate_queryset(queryset)
@@ -242,7 +296,10 @@ class DatasetViews(NodeViews):
         """Make the dataset unprocessed again. Its history stays; a run that is going on has lost it."""
         sent = ResetSerializer(data=request.data)
         sent.is_valid(raise_exception=True)
-        datasets.reset(self.get_object().pk, **sent.validated_data)
+        dataset = self.get_object()
+        with transaction.atomic():
+            audit.note(actor_of(request), "reset", dataset.slug, dataset.project, after=sent.validated_data)
+            datasets.reset(dataset.pk, **sent.validated_data)
         return Response(self.get_serializer(self.get_object()).data)
 
     @extend_schema(request=RetrySerializer, responses={200: RetriedSerializer, **problems(400, 401, 403, 404, 409)})
@@ -250,9 +307,30 @@ class DatasetViews(NodeViews):
     def retry(self, request: Request, **_: Any) -> Response:
         """Make a completed or failed dataset unprocessed again. 409: it is being processed; cancel its run first."""
         dry_run = _dry_run(request)
-        return _retried(datasets.retry(self.get_object().pk, dry_run=dry_run), dry_run)
+        dataset = self.get_object()
+        with transaction.atomic():
+            done = datasets.retry(dataset.pk, dry_run=dry_run)
+            if done.count and not dry_run:
+                audit.note(actor_of(request), "retry", dataset.slug, dataset.project)
+        return _retried(done, dry_run)
 
 
 class ItemViews(NodeViews):
     queryset = Item.objects.select_related("parent").prefetch_related("attributes").order_by("pk")
     serializer_class = ItemSerializer
+
+    def get_queryset(self) -> QuerySet[Item]:
+        return actor_of(self.request).items(super().get_queryset(), Act.SEE)
+
+    def perform_update(self, serializer: Any) -> None:
+        self._refuse_project(serializer.instance)
+        super().perform_update(serializer)
+
+    def perform_destroy(self, instance: Item) -> None:
+        self._refuse_project(instance)
+        super().perform_destroy(instance)
+
+    def _refuse_project(self, item: Item) -> None:
+        """A project is an item too: to change or delete it as one needs what it needs as a project."""
+        if item.parent_id is None:
+            actor_of(self.request).require(Act.MANAGE, project_of(item))

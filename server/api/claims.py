@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, ClassVar
 
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import serializers, status
@@ -15,9 +15,10 @@ from crunch_tasks.errors import Refused
 from server.api.base import API, problems, signed_in
 from server.api.catalogue import DatasetSerializer, ProjectSerializer
 from server.api.fields import CappedTextField, OptionalTextField, ProgressField, WebAddressField
-from server.models import Claim, Dataset, Installation
+from server.models import Claim, Dataset, Installation, Project
 from server.models.items import SLUG_LENGTH
-from server.services import claims, queue
+from server.permissions import Act, actor_of, project_of
+from server.services import audit, claims, queue
 
 
 class ClaimRequestSerializer(serializers.Serializer[Any]):
@@ -99,6 +100,8 @@ def answer(claim: Claim) -> contract.Claim:
 
 
 class ClaimsView(API):
+    acts: ClassVar = {"post": Act.RUN}
+
     @extend_schema(
         request=ClaimRequestSerializer,
         responses={
@@ -112,53 +115,88 @@ class ClaimsView(API):
         """Claim the next dataset, of one project or of any, or one that is named."""
         asked = ClaimRequestSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
-        found = claims.claim(signed_in(request), contract.ClaimRequest(**asked.validated_data))
+        self._check_named(Project, asked.validated_data["project"])
+        self._check_named(Dataset, asked.validated_data["dataset"])
+        among = actor_of(request).projects(Act.RUN)
+        found = claims.claim(signed_in(request), contract.ClaimRequest(**asked.validated_data), among)
         if found is None:
             return Response(status=status.HTTP_204_NO_CONTENT)
         claim, new = found
         return Response(answer(claim).to_wire(), status=status.HTTP_201_CREATED if new else status.HTTP_200_OK)
 
+    def _check_named(self, model: type[Project | Dataset], slug: str) -> None:
+        """Whoever sees what they named but may not run it is told so."""
+        named = model.objects.filter(slug=slug).first() if slug else None
+        if named is not None and actor_of(self.request).may(Act.SEE, project_of(named)):
+            self.check_object_permissions(self.request, named)
 
-class HeartbeatView(API):
+
+class ClaimView(API):
+    """What is done with one claim."""
+
+    def check_claim(self, pk: int) -> None:
+        """Raises Refused (404) when there is none, and what the act's refusal raises."""
+        self.check_object_permissions(self.request, claims.find(pk))
+
+
+class HeartbeatView(ClaimView):
+    acts: ClassVar = {"post": Act.RUN}
+
     @extend_schema(
         request=HeartbeatSerializer,
         responses={200: HeartbeatAnswerSerializer, **problems(400, 401, 403, 404, 409)},
     )
     def post(self, request: Request, pk: int) -> Response:
         """Renew the lease, also an expired one that nobody took, and tell the progress. 409: the lease is lost."""
+        self.check_claim(pk)
         sent = HeartbeatSerializer(data=request.data)
         sent.is_valid(raise_exception=True)
         renewal = claims.heartbeat(signed_in(request), pk, **sent.validated_data)
         return Response(HeartbeatAnswerSerializer(renewal).data)
 
 
-class ReleaseView(API):
+class ReleaseView(ClaimView):
+    acts: ClassVar = {"post": Act.RUN}
+
     @extend_schema(
         request=ReleaseSerializer,
         responses={200: ReleaseAnswerSerializer, **problems(400, 401, 403, 404, 409)},
     )
     def post(self, request: Request, pk: int) -> Response:
         """Give the dataset back unprocessed, no attempt charged."""
+        self.check_claim(pk)
         sent = ReleaseSerializer(data=request.data)
         sent.is_valid(raise_exception=True)
         claims.release(signed_in(request), pk, **sent.validated_data)
         return Response({"released": True})
 
 
-class CancelView(API):
+class CancelView(ClaimView):
+    acts: ClassVar = {"post": Act.STEER}
+
     @extend_schema(request=None, responses={200: CancelAnswerSerializer, **problems(401, 403, 404, 409)})
     def post(self, request: Request, pk: int) -> Response:
         """Ask for the run's end; its client learns of it with the next heartbeat."""
-        return Response(CancelAnswerSerializer(claims.cancel(signed_in(request), pk)).data)
+        self.check_claim(pk)
+        cancelled = claims.cancel(signed_in(request), pk)
+        audit.note(actor_of(request), "cancel", cancelled.dataset.slug, cancelled.dataset.project)
+        return Response(CancelAnswerSerializer(cancelled).data)
 
 
 class NextView(API):
+    acts: ClassVar = {"get": Act.SEE}
+
     @extend_schema(responses={200: NextSerializer, **problems(401, 403, 404)})
-    def get(self, _request: Request, slug: str = "") -> Response:
+    def get(self, request: Request, slug: str = "") -> Response:
         """The dataset that the next claim would take; both are "" when there is none."""
-        if "\x00" in slug:
-            raise Refused("There is no such project.", 404, "not_found")
-        dataset = queue.peek(slug)
+        projects = actor_of(request).projects(Act.RUN)
+        if slug:
+            # PostgreSQL refuses to look for a NUL.
+            seen = actor_of(request).projects(Act.SEE)
+            projects = seen.none() if "\x00" in slug else seen.filter(slug=slug)
+            if not projects.exists():
+                raise Refused(f"There is no project {slug!r}.", 404, "not_found")
+        dataset = queue.peek(projects)
         found = (
             {"project": dataset.project.slug, "dataset": dataset.slug} if dataset else {"project": "", "dataset": ""}
         )

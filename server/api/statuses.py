@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
@@ -14,8 +14,9 @@ from rest_framework.response import Response
 from crunch_tasks.contract import DIAGNOSTICS, Stage, State
 from server.api.base import API, ProblemSerializer, problems, signed_in
 from server.api.fields import CappedTextField, NoteField, OptionalTextField, WebAddressField
-from server.models import Status
+from server.models import Dataset, Project, Status
 from server.models.statuses import DIAGNOSTIC_LENGTH
+from server.permissions import Act, actor_of
 from server.services import statuses
 
 INT64 = 2**63 - 1
@@ -80,16 +81,20 @@ class StatusEventSerializer(serializers.Serializer[Any]):
 
 
 class StatusesView(API, generics.ListAPIView[Status]):
+    acts: ClassVar = {"get": Act.SEE_MACHINES, "post": Act.RUN}
     serializer_class = StatusSerializer
     queryset = Status.objects.order_by("pk")
 
     def get_queryset(self) -> QuerySet[Status]:
-        rows = super().get_queryset()
+        rows = super().get_queryset().filter(dataset__project__in=self._projects())
         if (dataset := self.request.query_params.get("dataset")) is None:
             return rows
         if not (dataset.isascii() and dataset.isdigit() and int(dataset) <= INT64):
             raise serializers.ValidationError({"dataset": "A dataset's number is needed."})
         return rows.filter(dataset=int(dataset))
+
+    def _projects(self) -> QuerySet[Project]:
+        return actor_of(self.request).projects(Act.SEE_MACHINES)
 
     @extend_schema(parameters=[OpenApiParameter("dataset", int, description="Only those of this dataset.")])
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -109,7 +114,10 @@ class StatusesView(API, generics.ListAPIView[Status]):
         """Report that a stage of a dataset's run reached a state. `effective` tells whether it changed anything."""
         sent = StatusEventSerializer(data=request.data)
         sent.is_valid(raise_exception=True)
-        kept, new = statuses.record(signed_in(request), sent.event())
+        event = sent.event()
+        if dataset := Dataset.objects.select_related("project").filter(pk=event.dataset).first():
+            self.check_object_permissions(request, dataset)
+        kept, new = statuses.record(signed_in(request), event)
         if kept.refusal in statuses.LOST:
             problem = {"detail": f"The lease is lost: {kept.get_refusal_display()}.", "code": kept.refusal}
             return Response(problem, status=status.HTTP_409_CONFLICT)

@@ -6,7 +6,7 @@ from django.urls import path, re_path
 from drf_spectacular.views import SpectacularAPIView
 from rest_framework.routers import SimpleRouter
 
-from server.api import attributes, catalogue, claims, statuses
+from server.api import attributes, catalogue, claims, members, statuses
 from server.api.base import NothingHere
 
 app_name = "api"
@@ -25,6 +25,12 @@ urlpatterns = [
     path("claims/<int:pk>/heartbeat/", claims.HeartbeatView.as_view(), name="claim-heartbeat"),
     path("claims/<int:pk>/release/", claims.ReleaseView.as_view(), name="claim-release"),
     path("claims/<int:pk>/cancel/", claims.CancelView.as_view(), name="claim-cancel"),
+    path("projects/<str:slug>/members/", members.MembersView.as_view(), name="members"),
+    path("projects/<str:slug>/members/<str:username>/", members.MemberView.as_view(), name="member"),
+    path("projects/<str:slug>/changes/", members.ChangesView.as_view(), name="changes"),
+    path("projects/<str:slug>/workflows/", members.WorkflowVersionsView.as_view(), name="workflows"),
+    path("tokens/", members.TokensView.as_view(), name="tokens"),
+    path("tokens/<int:pk>/", members.TokenView.as_view(), name="token"),
     path("statuses/", statuses.StatusesView.as_view(), name="statuses"),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
     *router.urls,

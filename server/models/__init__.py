@@ -1,12 +1,28 @@
-"""The tables: the catalogue (items, projects, datasets, attributes) and what happens to datasets (claims, statuses)."""
+"""The tables: the catalogue, what happens to datasets, people's rights, and what people changed."""
 
 from server.models.attributes import Attribute
 from server.models.claims import Claim
 from server.models.counts import StateCount
 from server.models.datasets import Dataset
+from server.models.history import Change, WorkflowVersion
 from server.models.installation import Installation
 from server.models.items import Item
+from server.models.members import AccessToken, Membership, Role
 from server.models.projects import Project
 from server.models.statuses import Status
 
-__all__ = ["Attribute", "Claim", "Dataset", "Installation", "Item", "Project", "StateCount", "Status"]
+__all__ = [
+    "AccessToken",
+    "Attribute",
+    "Change",
+    "Claim",
+    "Dataset",
+    "Installation",
+    "Item",
+    "Membership",
+    "Project",
+    "Role",
+    "StateCount",
+    "Status",
+    "WorkflowVersion",
+]

@@ -88,16 +88,11 @@ class Dataset(Item):
 
     class Meta:
         ordering = ("pk",)
-        # The claim indexes hold only what can be claimed, so that a claim costs the same however many are done.
+        # The claim index holds only what can be claimed, so that a claim costs the same however many are done.
         indexes = [
             models.Index(
                 fields=["project", "-priority", "item_ptr"],
                 name="server_claim_in_project",
-                condition=Q(state=DatasetState.UNPROCESSED.value, locked=False),
-            ),
-            models.Index(
-                fields=["-priority", "item_ptr"],
-                name="server_claim_anywhere",
                 condition=Q(state=DatasetState.UNPROCESSED.value, locked=False),
             ),
             models.Index(

@@ -39,3 +39,6 @@ class Project(Item):
         default=Visibility.PRIVATE.value,
         help_text="A public project's pages can be seen by anyone.",
     )
+    paused = models.BooleanField(
+        default=False, help_text="No dataset of it is claimed; those that are being processed go on to their end."
+    )

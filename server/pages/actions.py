@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar, cast
 
 from django.contrib import messages
 from django.contrib.auth.models import User
-from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.views.generic import TemplateView, View
 
 from crunch_tasks.errors import Refused
-from server import permissions
 from server.models import Dataset
 from server.pages import find
 from server.pages.datasets import may_cancel
-from server.services import claims
+from server.permissions import Act, actor_of
+from server.services import audit, claims
 from server.services import datasets as services
 
 
@@ -24,12 +24,17 @@ class DatasetAction(View):
     """Finds the dataset, checks the right to change it, and tells the visitor the outcome."""
 
     http_method_names = ["post"]
+    acts: ClassVar = {"post": Act.STEER}
+    name = ""
+    """What the audit trail calls it."""
 
     def post(self, request: HttpRequest, project: str, dataset: str) -> HttpResponseRedirect:
-        found = find.dataset(request, project, dataset)
-        user = editor(request)
+        found = find.dataset(request, project, dataset, self.acts["post"])
         try:
-            messages.success(request, self.act(user, found))
+            with transaction.atomic():
+                said = self.act(signed_in(request), found)
+                audit.note(actor_of(request), self.name, found.slug, found.project)
+            messages.success(request, said)
         except Refused as error:
             messages.error(request, str(error))
         return redirect("crunch:dataset", project, dataset)
@@ -40,6 +45,8 @@ class DatasetAction(View):
 
 
 class Cancel(DatasetAction):
+    name = "cancel"
+
     def act(self, user: User, dataset: Dataset) -> str:
         if not may_cancel(dataset) or dataset.claim_id is None:
             raise Refused("There is no run to cancel (any more).", 409)
@@ -50,6 +57,8 @@ class Cancel(DatasetAction):
 
 
 class Retry(DatasetAction):
+    name = "retry"
+
     def act(self, _user: User, dataset: Dataset) -> str:
         fence = self.request.POST.get("fence", "")
         done = services.retry(
@@ -63,38 +72,61 @@ class Retry(DatasetAction):
 
 
 class Hold(DatasetAction):
+    name = "hold"
+
     def act(self, _user: User, dataset: Dataset) -> str:
         services.set_hold(dataset.pk, True)
         return "The dataset is held: nobody claims it until it is let go."
 
 
 class LetGo(DatasetAction):
+    name = "let go"
+
     def act(self, _user: User, dataset: Dataset) -> str:
         services.set_hold(dataset.pk, False)
         return "The dataset is let go."
+
+
+class Pause(View):
+    """Let nobody claim the project's datasets; those that are being processed go on to their end."""
+
+    http_method_names = ["post"]
+    acts: ClassVar = {"post": Act.STEER}
+    paused = True
+
+    def post(self, request: HttpRequest, project: str) -> HttpResponseRedirect:
+        found = find.project(request, project, self.acts["post"])
+        with transaction.atomic():
+            services.set_pause(found, self.paused)
+            audit.note(actor_of(request), "pause" if self.paused else "resume", found.slug, found)
+        messages.success(request, f"The project {'is paused: nothing new is claimed' if self.paused else 'goes on'}.")
+        return redirect("crunch:project", project)
+
+
+class Resume(Pause):
+    paused = False
 
 
 class RetryFailed(TemplateView):
     """Asks before it retries all failed datasets of a project: shows how many and which they are."""
 
     template_name = "server/retry.html"
+    acts: ClassVar = {"get": Act.STEER, "post": Act.STEER}
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        found = find.project(self.request, kwargs.pop("project"))
-        editor(self.request)
+        found = find.project(self.request, kwargs.pop("project"), self.acts["get"])
         would = services.retry_failed(found, dry_run=True)
         return super().get_context_data(project=found, would=would, more=would.count - len(would.slugs), **kwargs)
 
     def post(self, request: HttpRequest, project: str) -> HttpResponse:
-        found = find.project(request, project)
-        editor(request)
-        count = services.retry_failed(found).count
+        found = find.project(request, project, self.acts["post"])
+        with transaction.atomic():
+            count = services.retry_failed(found).count
+            audit.note(actor_of(request), "retry", found.slug, found, after={"count": count})
         messages.success(request, f"{count} failed dataset{'s are' if count != 1 else ' is'} unprocessed again.")
         return redirect("crunch:project", project)
 
 
-def editor(request: HttpRequest) -> User:
-    """The visitor, who may change things. Raises PermissionDenied (403) when they may not."""
-    if not request.user.is_authenticated or not permissions.may_edit(request.user):
-        raise PermissionDenied
-    return request.user
+def signed_in(request: HttpRequest) -> User:
+    """The visitor, of whom `find` has found that they may do what needs a role."""
+    return cast("User", request.user)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.core.paginator import Paginator
 from django.views.generic import TemplateView
 
 from crunch_tasks.contract import DatasetState
-from server import permissions
 from server.models import Dataset, Item, Status
 from server.pages import files, find
+from server.pages.allowed import allowed
 from server.pages.looks import attempt_number, progress, timeline
 from server.pages.paging import FILE_ROWS, HISTORY_ROWS
 from server.pages.projects import ITEMS_SHOWN
+from server.permissions import Act
 from server.services.datasets import is_running
 from server.services.queue import cancelled
 
@@ -26,6 +27,7 @@ LIVE = "crunch-live"
 
 class DatasetPage(TemplateView):
     template_name = "server/dataset.html"
+    acts: ClassVar = {"get": Act.SEE}
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         dataset = find.dataset(self.request, kwargs.pop("project"), kwargs.pop("dataset"))
@@ -33,6 +35,7 @@ class DatasetPage(TemplateView):
         history = statuses.select_related("site_user", "claim").order_by("-id")
         effective = statuses.filter(effective=True).order_by("-fence", "-id")
         latest = list(effective[:RUN_STATUSES])
+        may = allowed(self.request, dataset.project)
         live = self.request.headers.get("X-Requested-With") == LIVE
         return super().get_context_data(
             project=dataset.project,
@@ -45,9 +48,9 @@ class DatasetPage(TemplateView):
             attributes=dataset.attributes.all(),
             items=Item.objects.filter(parent=dataset).prefetch_related("attributes")[:ITEMS_SHOWN],
             files=None if live else self._files(dataset),
-            buttons=buttons(dataset) if permissions.may_edit(self.request.user) else [],
+            buttons=buttons(dataset) if may["may_steer"] else [],
             retriable=may_retry(dataset),
-            sees_machines=permissions.may_see_machines(self.request.user),
+            **may,
             **kwargs,
         )
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
 from itertools import chain
+from typing import ClassVar
 
 from django.core.handlers.asgi import ASGIRequest
 from django.http import Http404, HttpRequest, StreamingHttpResponse
@@ -17,6 +18,7 @@ from django.views.generic import View
 from crunch_tasks.errors import CrunchError, ObjectMissing
 from crunch_tasks.files.storage import Block
 from server.pages import files, find
+from server.permissions import Act
 
 _log = logging.getLogger(__name__)
 
@@ -32,6 +34,7 @@ class Download(View):
     """One file of a dataset, whole."""
 
     http_method_names = ["get", "head"]
+    acts: ClassVar = {"get": Act.SEE}
 
     def get(self, request: HttpRequest, project: str, dataset: str, path: str) -> HttpResponseBase:
         owner = find.dataset(request, project, dataset)

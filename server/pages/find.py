@@ -9,9 +9,9 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpRequest
 from django.shortcuts import get_object_or_404
 
-from server import permissions
 from server.models import Dataset, Item, Project
 from server.pages.looks import Counts
+from server.permissions import Act, actor_of
 from server.services.counts import by_state
 
 Node = TypeVar("Node", bound=Item)
@@ -20,14 +20,17 @@ MAX_DEPTH = 50
 """How far up the tree an item looks for its project; slugs run out of letters long before."""
 
 
-def project(request: HttpRequest, slug: str) -> Project:
-    return _by_slug(permissions.visible_projects(request.user), slug)
+def project(request: HttpRequest, slug: str, act: Act = Act.SEE) -> Project:
+    """The project, in which the visitor may do this. Raises PermissionDenied when they may only see it."""
+    found = _by_slug(Project.objects.all(), slug)
+    actor_of(request).require(act, found)
+    return found
 
 
-def dataset(request: HttpRequest, project_slug: str, slug: str) -> Dataset:
-    """The dataset with its project, claim and holder."""
+def dataset(request: HttpRequest, project_slug: str, slug: str, act: Act = Act.SEE) -> Dataset:
+    """The dataset with its project, claim and holder. Raises as `project` does."""
     rows = Dataset.objects.select_related("project", "lease_owner", "claim__cancelled_by")
-    return _by_slug(rows.filter(project=project(request, project_slug)), slug)
+    return _by_slug(rows.filter(project=project(request, project_slug, act)), slug)
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Place:
 
 
 def item(request: HttpRequest, slug: str) -> Place:
-    """A plain item. One that belongs to no project is for those who are signed in."""
+    """A plain item. One that belongs to no project is for the staff."""
     rows = Item.objects.select_related("as_dataset__project", "as_project")
     found = _by_slug(rows, slug)
     above: list[Item] = []
@@ -67,12 +70,7 @@ def _by_slug(rows: QuerySet[Node], slug: str) -> Node:
 
 
 def _checked(request: HttpRequest, place: Place) -> Place:
-    if place.project is None:
-        visible = request.user.is_authenticated
-    else:
-        visible = permissions.visible_projects(request.user).filter(pk=place.project.pk).exists()
-    if not visible:
-        raise Http404
+    actor_of(request).require(Act.SEE, place.project)
     return place
 
 

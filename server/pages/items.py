@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -10,10 +10,12 @@ from django.views.generic import TemplateView
 
 from server.pages import find
 from server.pages.projects import ITEMS_SHOWN
+from server.permissions import Act
 
 
 class ItemPage(TemplateView):
     template_name = "server/item.html"
+    acts: ClassVar = {"get": Act.SEE}
 
     def get(self, request: HttpRequest, item: str) -> HttpResponse:
         place = find.item(request, item)

@@ -5,18 +5,19 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from django.core.paginator import Paginator
 from django.db.models import OuterRef, Subquery
 from django.views.generic import TemplateView
 
 from crunch_tasks.contract import DatasetState
-from server import permissions
 from server.models import Dataset, Item, Project, Status
 from server.pages import find
+from server.pages.allowed import allowed
 from server.pages.looks import Counts, attempt_number
 from server.pages.paging import ROWS, counted
+from server.permissions import Act, actor_of
 
 STATES = (DatasetState.RUNNING, DatasetState.FAILED, DatasetState.COMPLETED, DatasetState.UNPROCESSED)
 ITEMS_SHOWN = 50
@@ -24,9 +25,10 @@ ITEMS_SHOWN = 50
 
 class ProjectList(TemplateView):
     template_name = "server/projects.html"
+    acts: ClassVar = {"get": Act.VISIT}
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        visible = permissions.visible_projects(self.request.user).order_by("name", "pk")
+        visible = actor_of(self.request).projects(Act.SEE).order_by("name", "pk")
         page = Paginator(visible, ROWS).get_page(self.request.GET.get("page"))
         counts = find.counts(list(page))
         rows = [(project, counts[project.pk]) for project in page]
@@ -57,6 +59,7 @@ class Tab:
 
 class ProjectPage(TemplateView):
     template_name = "server/project.html"
+    acts: ClassVar = {"get": Act.SEE}
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         project = find.project(self.request, kwargs.pop("project"))
@@ -74,7 +77,7 @@ class ProjectPage(TemplateView):
             rows=_rows(project, list(_with_last_status(page.object_list))),
             attributes=project.attributes.all(),
             items=Item.objects.filter(parent=project, as_dataset=None, as_project=None)[:ITEMS_SHOWN],
-            may_edit=permissions.may_edit(self.request.user),
+            **allowed(self.request, project),
             **kwargs,
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from server.pages import account, actions, datasets, downloads, items, projects
+from server.pages import account, actions, datasets, downloads, history, items, people, projects
 
 PROJECT = "projects/<str:project>/"
 DATASET = f"{PROJECT}datasets/<str:dataset>"
@@ -13,6 +13,12 @@ urlpatterns = [
     path("", projects.ProjectList.as_view(), name="projects"),
     path(PROJECT, projects.ProjectPage.as_view(), name="project"),
     path(f"{PROJECT}retry", actions.RetryFailed.as_view(), name="retry-failed"),
+    path(f"{PROJECT}pause", actions.Pause.as_view(), name="pause"),
+    path(f"{PROJECT}resume", actions.Resume.as_view(), name="resume"),
+    path(f"{PROJECT}members", people.Members.as_view(), name="members"),
+    path(f"{PROJECT}changes", history.Changes.as_view(), name="changes"),
+    path(f"{PROJECT}workflows", history.Workflows.as_view(), name="workflows"),
+    path(f"{PROJECT}workflows/<int:pk>", history.Workflow.as_view(), name="workflow"),
     path(DATASET, datasets.DatasetPage.as_view(), name="dataset"),
     path(f"{DATASET}/cancel", actions.Cancel.as_view(), name="cancel"),
     path(f"{DATASET}/retry", actions.Retry.as_view(), name="retry"),

@@ -5,16 +5,17 @@ from __future__ import annotations
 import unicodedata
 from typing import Any, TypeVar
 
+from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, connection, transaction
 from django.db.models import Q
 from django.utils.text import slugify
 
 from crunch_tasks.contract import DatasetState
-from server.models import Dataset, Item, Project
+from server.models import Dataset, Item, Membership, Project, Role
 from server.models.datasets import BASE_PATH_LENGTH
 from server.models.items import SLUG_LENGTH
-from server.services import counts, life
+from server.services import counts, life, workflows
 
 SLUG_PART_BYTES = 100
 """A name's share of a slug; short enough for a folder's name, and for a few levels of the tree."""
@@ -24,9 +25,17 @@ SEGMENT_BYTES = 255
 Node = TypeVar("Node", bound=Item)
 
 
-def create_project(**values: Any) -> Project:
-    """A project from its fields; raises ValidationError when its slug is taken or its name has no letter or digit."""
-    return _create(Project(**values))
+def create_project(manager: User | None = None, /, **values: Any) -> Project:
+    """A project from its fields, with its first manager; without one it is the staff's alone.
+
+    Raises ValidationError when its slug is taken or its name has no letter or digit.
+    """
+    with transaction.atomic():
+        made = _create(Project(**values))
+        if manager is not None:
+            Membership.objects.create(project=made, user=manager, role=Role.MANAGER.value)
+        workflows.keep_version(made, manager)
+    return made
 
 
 def create_item(parent: Item, **values: Any) -> Item:

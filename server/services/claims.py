@@ -11,13 +11,15 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from crunch_tasks.contract import ClaimRequest, DatasetState
 from crunch_tasks.crash import Point, reached
 from crunch_tasks.errors import Refused
-from server.models import Claim, Dataset
+from server.models import Claim, Dataset, Project
 from server.models.claims import ClaimEnd
+from server.permissions import Act, Actor
 from server.services import counts, life, queue
 
 
@@ -25,18 +27,19 @@ class _TakenMeanwhile(Exception):
     """Another claim took the picked dataset."""
 
 
-def claim(user: User, request: ClaimRequest) -> tuple[Claim, bool] | None:
-    """The claim and whether it is new; None when nothing can be claimed.
+def claim(user: User, request: ClaimRequest, among: QuerySet[Project] | None = None) -> tuple[Claim, bool] | None:
+    """The claim and whether it is new; None when nothing can be claimed, of `among` or of all that the user may run.
 
     The same user's same request_id gets the same claim while it is current, but not for ever: a client that died at
     work as often as the project has attempts fails the dataset. Raises Refused: 404 for an unknown project or dataset,
-    409 `claim_ended`, `leased`, `locked`.
+    409 `claim_ended`, `leased`, `locked`, `paused`.
     """
+    projects = _projects(request.project, Actor(user).projects(Act.RUN) if among is None else among)
     while True:
         try:
             with transaction.atomic():
                 if (earlier := _repeat(user, request.request_id)) is None:
-                    dataset = _named(request) if request.dataset else queue.pick(request.project)
+                    dataset = _named(request, projects) if request.dataset else queue.pick(projects)
                     if dataset is None:
                         return None
                     # One that is given up has failed now. A wish for any looks further, a named one is taken anew.
@@ -109,7 +112,7 @@ def cancel(user: User, claim_id: int) -> Claim:
     Raises Refused: 404, 409 `claim_ended`.
     """
     with transaction.atomic():
-        found = _find(claim_id)
+        found = find(claim_id)
         dataset = life.locked_row(found.dataset_id)
         found.refresh_from_db()
         if found.ended is not None:
@@ -156,14 +159,26 @@ def _unended(claim: Claim) -> Claim:
     raise Refused(f"The claim of this request_id has ended: {ending}. Use a new one.", 409, "claim_ended")
 
 
-def _named(request: ClaimRequest) -> Dataset:
+def _projects(slug: str, among: QuerySet[Project]) -> QuerySet[Project]:
+    """The project that is asked for, or all that may be."""
+    if not slug:
+        return among
+    found = among.filter(slug=slug)
+    if not found.exists():
+        raise Refused(f"There is no project {slug!r}.", 404, "not_found")
+    return found
+
+
+def _named(request: ClaimRequest, projects: QuerySet[Project]) -> Dataset:
     """The dataset with this slug, if a person's act may take it: in any state but a live lease or a hold."""
-    pk = Dataset.objects.filter(slug=request.dataset).values_list("pk", flat=True).first()
+    rows = Dataset.objects.filter(slug=request.dataset, project__in=projects.values("pk"))
+    pk = rows.values_list("pk", flat=True).first()
     if pk is None:
-        raise Refused(f"There is no dataset {request.dataset!r}.", 404, "not_found")
+        where = f" in project {request.project!r}" if request.project else ""
+        raise Refused(f"There is no dataset {request.dataset!r}{where}.", 404, "not_found")
     dataset = life.locked_row(pk)
-    if request.project and dataset.project.slug != request.project:
-        raise Refused(f"There is no dataset {request.dataset!r} in project {request.project!r}.", 404, "not_found")
+    if dataset.project.paused:
+        raise Refused(f"{dataset.project.slug} is paused. Resume it on its page first.", 409, "paused")
     if dataset.locked:
         raise Refused(f"{request.dataset} is held. Let it go on its page first.", 409, "locked")
     if life.lease_is_live(dataset, timezone.now()):
@@ -200,7 +215,8 @@ def _take(dataset: Dataset, user: User, request: ClaimRequest) -> Claim:
     return made
 
 
-def _find(claim_id: int) -> Claim:
+def find(claim_id: int) -> Claim:
+    """The claim. Raises Refused (404) when there is none."""
     found = Claim.objects.select_related("user", "cancelled_by").filter(pk=claim_id).first()
     if found is None:
         raise Refused("There is no such claim (any more).", 404, "not_found")
@@ -208,7 +224,7 @@ def _find(claim_id: int) -> Claim:
 
 
 def _own(user: User, claim_id: int) -> Claim:
-    found = _find(claim_id)
+    found = find(claim_id)
     if found.user_id != user.pk:
         raise Refused("The claim is another user's.", 403, "not_yours")
     return found

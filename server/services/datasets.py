@@ -89,6 +89,11 @@ def _start_over(dataset: Dataset, take_files: bool) -> None:
     )
 
 
+def set_pause(project: Project, paused: bool) -> None:
+    """Let nobody claim the project's datasets, or let them again. Runs that are going on are not touched."""
+    Project.objects.filter(pk=project.pk).update(paused=paused)
+
+
 def set_hold(dataset_id: int, locked: bool) -> None:
     """Hold the dataset, so that nobody claims it, or let it go. A run that is going on is not touched."""
     Dataset.objects.filter(pk=dataset_id).update(locked=locked)

@@ -5,40 +5,40 @@ The queries use the claim indexes only, so that their cost does not grow with th
 
 from __future__ import annotations
 
-from django.db.models import QuerySet
+from typing import NamedTuple
+
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.utils import timezone
 
-from crunch_tasks.errors import Refused
 from server.models import Dataset, Project
 from server.models.datasets import DatasetQuerySet
 
 RANK = ("-priority", "pk")
 
 
-def pick(project: str = "") -> Dataset | None:
-    """The next candidate, its row locked until the transaction ends. It may be an expired lease that is used up.
+def pick(projects: QuerySet[Project]) -> Dataset | None:
+    """The next candidate of these projects, its row locked until the transaction ends.
 
-    Raises Refused (404) when there is no project with this slug.
+    It may be an expired lease that is used up. A paused project has none.
     """
-    rows = _rows(project)
-    waiting = rows.claimable()
-    late = _late(rows)
+    heads = _heads(projects)
+    late = _late(projects)
     pk = None
     # Read before locking: a row that is locked and not taken would look taken to others.
-    if (late_rank := _first_rank(late)) and _before(late_rank, _first_rank(waiting)):
+    if (late_rank := _first_rank(late)) and (not heads or late_rank < heads[0].rank):
         pk = _lock_first(late)
-    if pk is None:
-        pk = _lock_first(waiting)
+    for head in heads:
+        if pk is None:
+            pk = _lock_first(Dataset.objects.claimable().filter(project=head.project))
     return None if pk is None else Dataset.objects.select_related("project", "claim__cancelled_by").get(pk=pk)
 
 
-def peek(project: str = "") -> Dataset | None:
-    """The dataset that the next claim would take. Changes nothing. Raises Refused as `pick` does."""
-    rows = _rows(project)
-    related = ("project", "claim")
-    late = _late(rows).order_by(*RANK).select_related(*related)
+def peek(projects: QuerySet[Project]) -> Dataset | None:
+    """The dataset of these projects that the next claim would take. Changes nothing."""
+    related = Dataset.objects.select_related("project", "claim")
+    late = _late(projects).order_by(*RANK).select_related("project", "claim")
     found = [
-        rows.claimable().order_by(*RANK).select_related(*related).first(),
+        *(related.get(pk=head.rank[1]) for head in _heads(projects)[:1]),
         next((row for row in late.iterator() if not cancelled(row) and not used_up(row)), None),
     ]
     return min((dataset for dataset in found if dataset), key=lambda row: (-row.priority, row.pk), default=None)
@@ -54,26 +54,36 @@ def used_up(dataset: Dataset) -> bool:
     return dataset.attempt + 1 >= dataset.project.max_attempts
 
 
-def _rows(project: str) -> DatasetQuerySet:
-    if not project:
-        return Dataset.objects.all()
-    pk = Project.objects.filter(slug=project).values_list("pk", flat=True).first()
-    if pk is None:
-        raise Refused(f"There is no project {project!r}.", 404, "not_found")
-    return Dataset.objects.filter(project=pk)
+class _Head(NamedTuple):
+    """The first dataset that waits in a project."""
+
+    rank: tuple[int, int]
+    project: int
 
 
-def _late(rows: DatasetQuerySet) -> DatasetQuerySet:
-    return rows.expired(timezone.now()).filter(locked=False)
+def _heads(projects: QuerySet[Project]) -> list[_Head]:
+    """The first dataset that waits in each project that has one, the next of all first: one look into the claim index
+    for each project, however many datasets of others come before.
+    """
+    rows = _first_waiting(projects)
+    return sorted(_Head((-priority, pk), project) for project, priority, pk in rows if pk is not None)
+
+
+def _first_waiting(projects: QuerySet[Project]) -> QuerySet[Project, tuple[int, int, int]]:
+    """Each project's id, with priority and id of its first dataset that waits, null where none does."""
+    waiting = Dataset.objects.claimable().filter(project=OuterRef("pk")).order_by(*RANK)
+    first = (Subquery(waiting.values(name)[:1]) for name in ("priority", "pk"))
+    return projects.filter(paused=False).order_by().values_list("pk", *first)
+
+
+def _late(projects: QuerySet[Project]) -> DatasetQuerySet:
+    open_ones = projects.filter(paused=False).values("pk")
+    return Dataset.objects.expired(timezone.now()).filter(locked=False, project__in=open_ones)
 
 
 def _first_rank(rows: QuerySet[Dataset]) -> tuple[int, int] | None:
     first = rows.order_by(*RANK).values_list("priority", "pk").first()
     return first and (-first[0], first[1])
-
-
-def _before(one: tuple[int, int], other: tuple[int, int] | None) -> bool:
-    return other is None or one < other
 
 
 def _lock_first(rows: QuerySet[Dataset]) -> int | None:

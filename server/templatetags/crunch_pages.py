@@ -45,6 +45,12 @@ def moment(value: dt.datetime | None) -> SafeString | str:
 
 
 @register.filter
+def at(values: dict[str, Any], name: str) -> Any:
+    """The value under a name that is itself a variable."""
+    return values.get(name)
+
+
+@register.filter
 def message_look(message: Message) -> str:
     """The colour of a message."""
     return {"error": "failed", "success": "completed", "warning": "expired"}.get(message.level_tag, "running")

@@ -107,7 +107,7 @@ def token_of(user: str) -> str:
     from django.contrib.auth.models import User
     from rest_framework.authtoken.models import Token
 
-    return str(Token.objects.get_or_create(user=User.objects.get_or_create(username=user)[0])[0].key)
+    return str(Token.objects.get_or_create(user=User.objects.get_or_create(username=user, is_staff=True)[0])[0].key)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The cast: alice owns what happens, bob is a colleague; a stranger has no token. And a project of theirs."""
+"""The cast: alice owns what happens, bob is a colleague, both of the staff; a stranger has no token. And a project."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ os.environ.setdefault("CRUNCH_SECRET_KEY", "only-for-tests")
 
 @pytest.fixture
 def alice(db: None) -> User:
-    return User.objects.create_user("alice")
+    return User.objects.create_user("alice", is_staff=True)
 
 
 @pytest.fixture
 def bob(db: None) -> User:
-    return User.objects.create_user("bob")
+    return User.objects.create_user("bob", is_staff=True)
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def database(
                 # Nobody pulls the plug here, and to wait for the disk takes most of the time.
                 connections["default"].cursor().execute("SET synchronous_commit TO off")
             for name in ("alice", "bob"):
-                User.objects.create_user(name)
+                User.objects.create_user(name, is_staff=True)
             yield
         finally:
             connections["default"].close()

@@ -135,7 +135,7 @@ def admin(db: None) -> Client:
     return client
 
 
-INLINE = {"attributes-TOTAL_FORMS": "0", "attributes-INITIAL_FORMS": "0"}
+INLINE = {f"{rows}-{what}_FORMS": "0" for rows in ("attributes", "memberships") for what in ("TOTAL", "INITIAL")}
 
 
 def test_the_admin_makes_and_edits_projects_and_datasets(admin: Client, project: Project) -> None:

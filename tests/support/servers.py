@@ -32,7 +32,8 @@ tokens = {}
 for name in json.loads(sys.argv[1]):
     user, _ = User.objects.get_or_create(username=name)
     user.set_password(name)
-    user.is_staff = user.is_superuser = name == "admin"
+    user.is_superuser = name == "admin"
+    user.is_staff = True
     user.save()
     tokens[name] = Token.objects.get_or_create(user=user)[0].key
 print(json.dumps(tokens))
@@ -78,7 +79,7 @@ class CrunchServer:
         return self._python("-m", "server", *arguments)
 
     def add_users(self, *names: str) -> None:
-        """Users with tokens; one named admin is a superuser."""
+        """Users with tokens, who may everything in every project; one named admin is a superuser."""
         self.tokens |= json.loads(self._python("-c", ADD_USERS, json.dumps(names)))
 
     def start(self) -> None:

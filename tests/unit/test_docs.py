@@ -51,12 +51,13 @@ def test_every_setting_is_documented() -> None:
     assert documented == found
 
 
-def test_the_page_of_commands_is_current() -> None:
+def test_the_pages_that_are_made_from_code_are_current() -> None:
     spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
     assert spec is not None
     assert spec.loader is not None
     generate = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generate)
+    assert text("docs/permissions.md") == generate.permissions_page(), "run `make docs`"
     written = text("docs/command-line.md")
     assert written == generate.page(), "run `make docs`"
     for name, command in COMMANDS.items():

@@ -1,0 +1,61 @@
+"""What views of the catalogue share: their acts, and that each change is checked, made and noted in one transaction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+
+from server.models import Attribute, Item
+from server.permissions import Act, actor_of, project_of
+from server.services import audit
+
+CATALOGUE_ACTS = {
+    "list": Act.SEE,
+    "retrieve": Act.SEE,
+    "create": Act.EDIT,
+    "update": Act.EDIT,
+    "partial_update": Act.EDIT,
+    "destroy": Act.EDIT,
+}
+
+
+def check_item(view: Any, item: Item) -> None:
+    """Raises Http404 or PermissionDenied unless the caller may do the view's act where the item belongs."""
+    view.check_object_permissions(view.request, item)
+
+
+def noted(view: Any, serializer: Any) -> Any:
+    """Create or update by a checked serializer, and note it in the audit trail; returns what was made or changed."""
+    before = None if serializer.instance is None else _shown(type(serializer)(serializer.instance))
+    with transaction.atomic():
+        made = serializer.save()
+        audit.note(
+            actor_of(view.request),
+            "create" if before is None else "edit",
+            name_of(made),
+            project_of(made),
+            before,
+            _shown(type(serializer)(made)),
+        )
+    return made
+
+
+def noted_delete(view: Any, instance: Any) -> None:
+    """Delete, and note it."""
+    project, name = project_of(instance), name_of(instance)
+    with transaction.atomic():
+        audit.note(actor_of(view.request), "delete", name, project)
+        instance.delete()
+
+
+def name_of(thing: Any) -> str:
+    """What the audit trail calls it: its slug, or that of the item and the key of an attribute."""
+    if isinstance(thing, Attribute):
+        return f"{thing.item.slug} {thing.key}"[:255]
+    return str(thing.slug)
+
+
+def _shown(serializer: Any) -> dict[str, Any]:
+    """What the trail keeps of it: its own fields, not those of what is below it."""
+    return {name: value for name, value in serializer.data.items() if name not in ("attributes", "items")}
