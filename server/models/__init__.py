@@ -4,6 +4,7 @@ from server.models.attributes import Attribute
 from server.models.claims import Claim
 from server.models.counts import StateCount
 from server.models.datasets import Dataset
+from server.models.failures import Failure
 from server.models.history import Change, WorkflowVersion
 from server.models.installation import Installation
 from server.models.items import Item
@@ -17,6 +18,7 @@ __all__ = [
     "Change",
     "Claim",
     "Dataset",
+    "Failure",
     "Installation",
     "Item",
     "Membership",

@@ -10,8 +10,9 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from crunch_tasks.contract import DatasetState
-from server.models.items import Item
+from crunch_tasks.contract import DatasetState, Stage, State
+from server.models.failures import Failure
+from server.models.items import SLUG_LENGTH, Item
 from server.models.projects import Project
 
 if TYPE_CHECKING:
@@ -28,11 +29,23 @@ LIFE_FIELDS = frozenset(
         "progress",
         "manifest_sha256",
         "manifest_fence",
+        "stage",
+        "stage_state",
+        "updated",
+        "failure",
     }
 )
 """The columns that only `server.services` writes."""
 
 BASE_PATH_LENGTH = 1023
+
+
+class PlainCharField(models.CharField):  # type: ignore[type-arg]
+    """Text that every database orders by its characters' numbers, so that what begins alike stands together."""
+
+    def db_parameters(self, connection: Any) -> dict[str, Any]:
+        collation = "C" if connection.vendor == "postgresql" else None
+        return {**super().db_parameters(connection), "collation": collation}
 
 
 class DatasetQuerySet(models.QuerySet["Dataset"]):
@@ -61,6 +74,9 @@ class Dataset(Item):
     item_ptr = models.OneToOneField(Item, models.CASCADE, parent_link=True, primary_key=True, related_name="as_dataset")
     project = models.ForeignKey(Project, models.CASCADE, related_name="datasets", db_index=False, editable=False)
     base_file_path = models.CharField(max_length=BASE_PATH_LENGTH, unique=True, help_text="Its folder in the storage.")
+    key = PlainCharField(
+        max_length=SLUG_LENGTH, editable=False, help_text="The last part of its slug, to find it by within its project."
+    )
     locked = models.BooleanField(default=False, help_text="Held: nobody claims it until it is let go.")
     priority = models.IntegerField(default=0, help_text="Higher ones are claimed first.")
 
@@ -82,6 +98,27 @@ class Dataset(Item):
     manifest_fence = models.BigIntegerField(
         default=0, editable=False, help_text="The last commit's fence; attempts up to it are history."
     )
+    stage = models.PositiveSmallIntegerField(
+        choices=[(word.value, word.name.capitalize()) for word in Stage],
+        null=True,
+        editable=False,
+        help_text="How far its run is or came: of the last status that counts. None before the first.",
+    )
+    stage_state = models.PositiveSmallIntegerField(
+        choices=[(word.value, word.name.capitalize()) for word in State], null=True, editable=False
+    )
+    updated = models.DateTimeField(
+        default=timezone.now, editable=False, help_text="When its last status came that counts, or its life changed."
+    )
+    failure = models.ForeignKey(
+        Failure,
+        models.SET_NULL,
+        null=True,
+        editable=False,
+        db_index=False,
+        related_name="datasets",
+        help_text="What it failed of, while it is failed.",
+    )
 
     objects = DatasetQuerySet.as_manager()  # type: ignore[misc]
     statuses: models.Manager[Status]
@@ -99,6 +136,16 @@ class Dataset(Item):
                 fields=["lease_expires"], name="server_lease_expires", condition=Q(lease_expires__isnull=False)
             ),
             models.Index(fields=["project", "state", "item_ptr"], name="server_project_state"),
+            # What the project's page lists, in the orders that it has.
+            models.Index(fields=["project", "key"], name="server_dataset_key"),
+            models.Index(fields=["project", "state", "key"], name="server_dataset_state_key"),
+            models.Index(fields=["project", "-updated", "-item_ptr"], name="server_dataset_updated"),
+            models.Index(fields=["project", "state", "-updated", "-item_ptr"], name="server_state_updated"),
+            models.Index(
+                fields=["project", "failure", "key"],
+                name="server_dataset_failure",
+                condition=Q(failure__isnull=False),
+            ),
         ]
 
     def save(self, *args: Any, **kwargs: Any) -> None:

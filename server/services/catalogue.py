@@ -62,6 +62,7 @@ def prepare(node: Item) -> None:
         node.project = Project.objects.get(item_ptr=node.parent)
     node.slug = _free_slug(node)
     if isinstance(node, Dataset):
+        node.key = key_of(node.slug)
         node.base_file_path = node.base_file_path or _free_path(node.project, "/".join(node.slug.split(":")))
         check_base_path(node.project, node.base_file_path)
 
@@ -90,6 +91,11 @@ def slug_part(name: str) -> str:
     """A name as one part of a slug: ASCII where that leaves something, else the letters of its own script."""
     part = slugify(name) or slugify(name, allow_unicode=True)
     return part.encode()[:SLUG_PART_BYTES].decode(errors="ignore").strip("-_")
+
+
+def key_of(slug: str) -> str:
+    """What a dataset is found by within its project: the last part of its slug."""
+    return slug.rpartition(":")[2]
 
 
 def check_base_path(project: Project, path: str, dataset: Dataset | None = None) -> None:

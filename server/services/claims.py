@@ -14,7 +14,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from crunch_tasks.contract import ClaimRequest, DatasetState
+from crunch_tasks.contract import ClaimRequest, DatasetState, Stage, State
 from crunch_tasks.crash import Point, reached
 from crunch_tasks.errors import Refused
 from server.models import Claim, Dataset, Project
@@ -103,7 +103,9 @@ def release(user: User, claim_id: int, fence: int, reason: str = "") -> None:
             return
         life.end_claim(held, ClaimEnd.RELEASED, reason)
         state = DatasetState.COMPLETED if held.was_completed else DatasetState.UNPROCESSED
-        Dataset.objects.filter(pk=dataset.pk).update(state=state.value, **life.NO_LEASE)
+        done = {"stage": Stage.UPLOAD, "stage_state": State.SUCCESS} if held.was_completed else {}
+        changes = {"state": state.value, **life.NO_LEASE, **life.unsaid(), **done}
+        Dataset.objects.filter(pk=dataset.pk).update(**changes)
 
 
 def cancel(user: User, claim_id: int) -> Claim:
@@ -209,6 +211,7 @@ def _take(dataset: Dataset, user: User, request: ClaimRequest) -> Claim:
         lease_expires=timezone.now() + dt.timedelta(seconds=dataset.project.lease_seconds),
         claim=made,
         progress=None,
+        **life.unsaid(),
     )
     if swapped != 1:
         raise _TakenMeanwhile

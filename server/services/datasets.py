@@ -58,7 +58,7 @@ def retry_failed(project: Project, *, dry_run: bool = False) -> Retry:
             count = failed.count()
         else:
             count = failed.update(
-                state=DatasetState.UNPROCESSED.value, fence=F("fence") + 1, attempt=0, **life.NO_LEASE
+                state=DatasetState.UNPROCESSED.value, fence=F("fence") + 1, attempt=0, **life.NO_LEASE, **life.unsaid()
             )
     return Retry(count, slugs, held)
 
@@ -85,7 +85,7 @@ def _start_over(dataset: Dataset, take_files: bool) -> None:
     # Attempts up to the fence of a commit are history, also of one without a manifest.
     forget = {"manifest_sha256": "", "manifest_fence": after} if take_files else {}
     Dataset.objects.filter(pk=dataset.pk).update(
-        state=DatasetState.UNPROCESSED.value, fence=after, attempt=0, **life.NO_LEASE, **forget
+        state=DatasetState.UNPROCESSED.value, fence=after, attempt=0, **life.NO_LEASE, **life.unsaid(), **forget
     )
 
 

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
 from django.contrib.auth.models import User
 from django.utils import timezone
 
 from crunch_tasks.contract import DatasetState, Stage, State
 from crunch_tasks.errors import Refused
-from server.models import Claim, Dataset, Status
+from server import signatures
+from server.models import Claim, Dataset, Failure, Status
 from server.models.claims import ClaimEnd
 from server.services import queue
 
 NO_LEASE = {"lease_owner": None, "lease_expires": None, "claim": None, "progress": None}
+
+
+def unsaid() -> dict[str, Any]:
+    """The columns of a dataset whose next run has not said anything yet."""
+    return {"stage": None, "stage_state": None, "failure": None, "updated": timezone.now()}
+
+
+def said(status: Status) -> dict[str, Any]:
+    """The columns of a dataset whose last status that counts is this one."""
+    return {"stage": status.stage, "stage_state": status.state, "updated": status.created}
 
 
 def locked_row(pk: int) -> Dataset:
@@ -64,10 +76,22 @@ def fail(dataset: Dataset, end: ClaimEnd, note: str) -> None:
     claim = dataset.claim
     end_claim(claim, end, note)
     fence = dataset.fence + 1
-    Dataset.objects.filter(pk=dataset.pk).update(state=DatasetState.FAILED.value, fence=fence, **NO_LEASE)
-    Status.objects.create(
+    status = Status.objects.create(
         dataset=dataset, claim=claim, fence=fence, stage=stage, state=State.FAIL, note=note, effective=True
     )
+    Dataset.objects.filter(pk=dataset.pk).update(fence=fence, **failed(dataset, status))
+
+
+def failed(dataset: Dataset, status: Status) -> dict[str, Any]:
+    """The columns of a dataset that failed by this status."""
+    names = (dataset.slug, dataset.key, dataset.name)
+    failure, _ = Failure.objects.get_or_create(
+        project=dataset.project,
+        stage=status.stage,
+        signature=signatures.signature(status.note, names),
+        defaults={"example": signatures.telling(status.note)},
+    )
+    return {"state": DatasetState.FAILED.value, "failure": failure, **NO_LEASE, **said(status)}
 
 
 def give_up(dataset: Dataset) -> bool:

@@ -132,7 +132,7 @@ def _without_claim(user: User, dataset: Dataset, event: Event) -> Status:
 def _start_without_claim(dataset: Dataset) -> None:
     life.end_claim(dataset.claim, ClaimEnd.EXPIRED)
     Dataset.objects.filter(pk=dataset.pk).update(
-        **{**life.NO_LEASE, "lease_expires": _idle_limit()},
+        **{**life.NO_LEASE, **life.unsaid(), "lease_expires": _idle_limit()},
         state=DatasetState.RUNNING.value,
         fence=dataset.fence + 1,
         attempt=life.next_attempt(dataset),
@@ -147,22 +147,20 @@ def _advance(user: User, dataset: Dataset, event: Event, claim: Claim | None) ->
     """A status of the run that is going on: it counts if the run was not that far yet."""
     if _place(event.stage, event.state) <= _reached(dataset):
         return _keep(user, dataset, event, claim, Refusal.BACKWARDS)
+    kept = _keep(user, dataset, event, claim)
     if event.state == State.FAIL:
         life.end_claim(claim, ClaimEnd.FAILED)
-        _update(dataset, state=DatasetState.FAILED.value, **life.NO_LEASE)
+        changes = life.failed(dataset, kept)
     elif event.commits:
         life.end_claim(claim, ClaimEnd.COMPLETED)
         # An old client's commit has no manifest: what lies in the storage is the result then.
-        _update(
-            dataset,
-            state=DatasetState.COMPLETED.value,
-            manifest_sha256=event.manifest_sha256,
-            manifest_fence=dataset.fence,
-            **life.NO_LEASE,
-        )
-    elif claim is None:
-        _update(dataset, lease_expires=_idle_limit())
-    return _keep(user, dataset, event, claim)
+        committed = {"manifest_sha256": event.manifest_sha256, "manifest_fence": dataset.fence}
+        changes = {"state": DatasetState.COMPLETED.value, **committed, **life.NO_LEASE, **life.said(kept)}
+    else:
+        silence = {"lease_expires": _idle_limit()} if claim is None else {}
+        changes = {**silence, **life.said(kept)}
+    Dataset.objects.filter(pk=dataset.pk).update(**changes)
+    return kept
 
 
 def _place(stage: int, state: int) -> tuple[int, bool]:
@@ -173,10 +171,6 @@ def _place(stage: int, state: int) -> tuple[int, bool]:
 def _reached(dataset: Dataset) -> tuple[int, bool]:
     rows = Status.objects.filter(dataset=dataset, fence=dataset.fence, effective=True)
     return max((_place(stage, state) for stage, state in rows.values_list("stage", "state")), default=(0, False))
-
-
-def _update(dataset: Dataset, **changes: Any) -> None:
-    Dataset.objects.filter(pk=dataset.pk).update(**changes)
 
 
 def _keep(user: User, dataset: Dataset, event: Event, claim: Claim | None, refusal: str = "") -> Status:

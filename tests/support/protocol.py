@@ -50,7 +50,10 @@ class Picture:
     @classmethod
     def taken(cls, project: int) -> Picture:
         return cls(
-            {row.pk: row for row in Dataset.objects.filter(project=project).select_related("claim", "project")},
+            {
+                row.pk: row
+                for row in Dataset.objects.filter(project=project).select_related("claim", "project", "failure")
+            },
             {row.pk: row for row in Claim.objects.filter(dataset__project=project)},
             {row.pk: row for row in Status.objects.filter(dataset__project=project).order_by("pk")},
             counts.by_state([project])[project],
@@ -76,6 +79,7 @@ def check_picture(picture: Picture) -> None:
         for fence in {row.fence for row in picture.statuses.values()}:
             _check_run(picture.run(dataset, fence))
         _check_state(picture, dataset)
+        _check_kept(picture, dataset)
     for row in picture.statuses.values():
         if row.effective and row.claim_id is not None:
             # The server's own Fail moves the fence on.
@@ -121,6 +125,23 @@ def _check_state(picture: Picture, dataset: Dataset) -> None:
     assert dataset.manifest_fence <= dataset.fence
 
 
+def _check_kept(picture: Picture, dataset: Dataset) -> None:
+    """What is kept with a dataset for the lists of the pages is what the statuses say."""
+    run = picture.run(dataset, dataset.fence)
+    expected = (run[-1].stage, run[-1].state) if run and dataset.state != UNPROCESSED else (None, None)
+    if dataset.state == COMPLETED:
+        expected = COMMIT
+    assert (dataset.stage, dataset.stage_state) == expected, dataset.state
+    if dataset.state == RUNNING and run:
+        assert dataset.updated == run[-1].created
+    own = [row.created for row in picture.statuses.values() if row.dataset_id == dataset.pk and row.effective]
+    assert dataset.updated >= max(own, default=dataset.updated)
+    assert dataset.key == dataset.slug.split(":")[-1]
+    assert (dataset.state == FAILED) == (dataset.failure is not None)
+    if dataset.failure is not None:
+        assert (dataset.failure.project_id, dataset.failure.stage) == (dataset.project_id, dataset.stage)
+
+
 def check_step(before: Picture, after: Picture, act: str) -> None:
     """`act` is the name of what was done between the two."""
     for pk, was in before.datasets.items():
@@ -131,6 +152,8 @@ def check_step(before: Picture, after: Picture, act: str) -> None:
         assert may_grow if now.fence > was.fence else may_stay, (act, was.state, now.state, was.fence, now.fence)
         if was.state in (COMPLETED, FAILED) and now.state != was.state:
             assert act in DECISIONS
+        moved = (was.state, was.fence, was.stage, was.stage_state) != (now.state, now.fence, now.stage, now.stage_state)
+        assert moved == (was.updated != now.updated), act
         if was.locked and now.fence > was.fence:
             assert now.state != RUNNING, "a held dataset was taken"
     for pk, row in after.statuses.items():
