@@ -112,6 +112,30 @@ def timeline(dataset: Dataset, newest_first: Iterable[Status]) -> list[StageLook
     return [_stage(stage, dataset, [status for status in run if status.stage == stage]) for stage in Stage]
 
 
+def cells(dataset: Dataset) -> list[StageLook]:
+    """The three stages of the run that a dataset is in or ended with, from what is kept with the dataset."""
+    reached = dataset.stage or 0
+    found = []
+    for stage in Stage:
+        if stage == reached:
+            found.append(_in_stage(dataset, stage.name.capitalize(), State(dataset.stage_state or State.START)))
+        elif stage < reached:
+            found.append(StageLook(stage.name.capitalize(), "completed", "done"))
+        else:
+            found.append(StageLook(stage.name.capitalize(), "unprocessed", "not reached"))
+    return found
+
+
+def _in_stage(dataset: Dataset, name: str, state: State) -> StageLook:
+    if state == State.START:
+        return (
+            StageLook(name, EXPIRED, "lease expired")
+            if dataset.lease_expired
+            else StageLook(name, "running", "running")
+        )
+    return StageLook(name, "completed", "done") if state == State.SUCCESS else StageLook(name, "failed", "failed")
+
+
 def _latest_run(dataset: Dataset, newest_first: Iterable[Status]) -> list[Status]:
     found: list[Status] = []
     if dataset.state == DatasetState.UNPROCESSED.value:
@@ -156,6 +180,47 @@ def progress(told: Any) -> Progress | None:
         case {"done": int(done), "total": int(total)} if 0 <= done <= total and total > 0:
             return Progress(done, total)
     return None
+
+
+FEW = 5
+"""From fewer completed datasets no pace can be told."""
+
+PACE_OF = 200
+"""So many of the newest completed datasets tell the pace."""
+
+_PACE_WINDOWS = (dt.timedelta(days=1), dt.timedelta(days=30))
+
+
+def pace(counts: Counts, newest: Sequence[dt.datetime], now: dt.datetime) -> str:
+    """How fast a project's datasets are completed and how long the rest will take, in words; "" where nobody knows.
+
+    `newest` are the times at which the PACE_OF newest ones were completed, the newest first. Those of the last day
+    count, or, in a project of long runs, of the last month.
+    """
+    for window in _PACE_WINDOWS:
+        recent = [time for time in newest if now - time <= window]
+        if len(recent) >= FEW:
+            seconds = max((now - recent[-1]).total_seconds(), 1)
+            return _pace_in_words(len(recent) / seconds, counts)
+    return ""
+
+
+def _pace_in_words(per_second: float, counts: Counts) -> str:
+    left = counts.running + counts.of(DatasetState.UNPROCESSED.value)
+    size, unit = (3600, "hour") if per_second * 3600 >= 1 else (86400, "day")
+    rate = f"{per_second * size:.2g}" if per_second * size < 10 else f"{per_second * size:,.0f}"
+    if not left:
+        return ""
+    if not counts.running:
+        return f"Nothing is running; lately {rate} per {unit}"
+    return f"About {_roughly(left / per_second)} left at {rate} per {unit}"
+
+
+def _roughly(seconds: float) -> str:
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:,.0f} {unit}"
+    return "a minute"
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,20 @@
-"""The list of projects, and a project's page with its datasets by state."""
+"""The list of projects, and a project's page with the grid of its datasets and their stages."""
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from django.core.paginator import Paginator
-from django.db.models import OuterRef, Subquery
+from django.utils import timezone
 from django.views.generic import TemplateView
 
 from crunch_tasks.contract import DatasetState
-from server.models import Dataset, Item, Project, Status
-from server.pages import find
+from server.models import Failure, Item, Project
+from server.pages import find, grid
 from server.pages.allowed import allowed
-from server.pages.looks import Counts, attempt_number
-from server.pages.paging import ROWS, counted
+from server.pages.looks import PACE_OF, Counts, pace
+from server.pages.paging import ROWS
 from server.permissions import Act, actor_of
 
 STATES = (DatasetState.RUNNING, DatasetState.FAILED, DatasetState.COMPLETED, DatasetState.UNPROCESSED)
@@ -36,19 +34,6 @@ class ProjectList(TemplateView):
 
 
 @dataclass(frozen=True)
-class Row:
-    """A dataset in its project's table."""
-
-    dataset: Dataset
-    last: Status | None
-    attempt: int | None
-
-    @property
-    def updated(self) -> dt.datetime:
-        return max(self.dataset.modified, self.last.created) if self.last else self.dataset.modified
-
-
-@dataclass(frozen=True)
 class Tab:
     """A filter above the table: its state ("" for all) and how many datasets it shows."""
 
@@ -64,17 +49,17 @@ class ProjectPage(TemplateView):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         project = find.project(self.request, kwargs.pop("project"))
         counts = find.counts([project])[project.pk]
-        asked = self.request.GET.get("state", "")
-        state = asked if asked in list(DatasetState) else ""
-        datasets = project.datasets.filter(state=state) if state else project.datasets.all()
-        page = counted(datasets.order_by("pk"), counts.of(state)).get_page(self.request.GET.get("page"))
+        chosen = grid.selection(project, self.request.GET)
+        sort = grid.order(chosen, self.request.GET)
         return super().get_context_data(
             project=project,
             counts=counts,
-            tabs=_tabs(counts, state),
-            state=state,
-            page=page,
-            rows=_rows(project, list(_with_last_status(page.object_list))),
+            pace=_pace(project, counts),
+            tabs=_tabs(counts, chosen.state),
+            chosen=chosen,
+            failure=Failure.objects.filter(project=project, pk=chosen.failure).first() if chosen.failure else None,
+            sort=sort,
+            page=grid.page(chosen, sort, self.request.GET),
             attributes=project.attributes.all(),
             items=Item.objects.filter(parent=project, as_dataset=None, as_project=None)[:ITEMS_SHOWN],
             **allowed(self.request, project),
@@ -87,15 +72,6 @@ def _tabs(counts: Counts, current: str) -> list[Tab]:
     return [Tab(word, counts.of(word), word == current) for word in words]
 
 
-def _with_last_status(datasets: Any) -> Any:
-    """One page of datasets, each with the id of its last effective status, read from the end of its history."""
-    last = Status.objects.filter(dataset=OuterRef("pk"), effective=True).order_by("-fence", "-id")
-    return datasets.select_related("lease_owner").annotate(last_status=Subquery(last.values("pk")[:1]))
-
-
-def _rows(project: Project, datasets: Sequence[Any]) -> list[Row]:
-    statuses = Status.objects.defer("note").in_bulk([found.last_status for found in datasets if found.last_status])
-    return [
-        Row(found, statuses.get(found.last_status or 0), attempt_number(found, project.max_attempts))
-        for found in datasets
-    ]
+def _pace(project: Project, counts: Counts) -> str:
+    done = project.datasets.completed().order_by("-updated", "-pk").values_list("updated", flat=True)
+    return pace(counts, list(done[:PACE_OF]), timezone.now())

@@ -179,17 +179,15 @@ def test_a_late_status_is_history_only(browser: Client, alice: User, dataset: Da
     assert "failed" not in page.split("Status history")[0]
 
 
-def test_datasets_by_state_and_page(browser: Client, alice: User, project: Project) -> None:
-    for number in range(53):
-        catalogue.create_dataset(project, name=f"d{number:02}")
+def test_datasets_by_state(browser: Client, alice: User, project: Project) -> None:
+    for name in ("d07", "d08"):
+        catalogue.create_dataset(project, name=name)
     take(alice, Dataset.objects.get(name="d07"), 2, fail="no")
     first = words(browser.get(f"/projects/{project.slug}/"))
-    assert "all 53" in first and "failed 1" in first and "1–50 of 53" in first  # noqa: RUF001
-    assert "d49" in first and "d50" not in first
-    assert "d52" in words(browser.get(f"/projects/{project.slug}/?page=2"))
+    assert "all 2" in first and "failed 1" in first
     failed = words(browser.get(f"/projects/{project.slug}/?state=failed"))
     assert "d07" in failed and "d08" not in failed
-    for nonsense in ("?page=zzz", "?page=-1", "?page=9999", "?state=' OR 1=1", "?state=%00"):
+    for nonsense in ("?after=%00", "?after=%F0%9F", "?state=' OR 1=1", "?state=%00", "?failure=x", "?failure=9999"):
         assert browser.get(f"/projects/{project.slug}/{nonsense}").status_code == 200
 
 

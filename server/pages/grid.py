@@ -1,0 +1,113 @@
+"""The grid of datasets and their stages: one page of a selection, in an order that an index has.
+
+A page begins after the last row of the page before, wherever that is, so that the millionth costs what the first does.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import F
+from django.db.models.fields.tuple_lookups import Tuple, TupleGreaterThan, TupleLessThan
+
+from crunch_tasks.contract import DatasetState
+from server.models import Dataset, Project
+from server.models.datasets import DatasetQuerySet
+from server.pages.looks import Progress, StageLook, attempt_number, cells, progress
+from server.pages.paging import ROWS
+from server.services.selection import Selection
+
+NAME, UPDATED = "name", "updated"
+
+COLUMNS = ("name", "slug", "key", "state", "locked", "attempt", "progress", "lease_expires", "stage", "stage_state")
+"""What a row shows, besides `updated`; a dataset's longer texts are not read."""
+
+_MICROSECOND = dt.timedelta(microseconds=1)
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A dataset in the grid."""
+
+    dataset: Dataset
+    cells: list[StageLook]
+    progress: Progress | None
+    attempt: int | None
+
+
+@dataclass(frozen=True)
+class GridPage:
+    """Some rows, and the cursors of the pages before and after them; an empty one where there is none."""
+
+    rows: list[Row]
+    before: str
+    after: str
+
+
+def selection(project: Project, query: Mapping[str, str]) -> Selection:
+    """What an address asks for; what makes no sense in it is as if it were not there."""
+    state, failure = query.get("state", ""), query.get("failure", "")
+    return Selection(
+        project,
+        state=state if state in list(DatasetState) else "",
+        text=query.get("q", "").strip(),
+        failure=int(failure) if re.fullmatch(r"[0-9]{1,18}", failure) else None,
+    )
+
+
+def order(chosen: Selection, query: Mapping[str, str]) -> str:
+    """NAME or UPDATED; a selection that only an index of names has comes by name."""
+    return UPDATED if query.get("sort") == UPDATED and not chosen.by_key else NAME
+
+
+def page(chosen: Selection, by: str, query: Mapping[str, str]) -> GridPage:
+    """The page after the cursor `after`, before the cursor `before`, or the first one. Two queries at most."""
+    after, before = _read(by, query.get("after", "")), _read(by, query.get("before", ""))
+    back = before is not None and after is None
+    found = list(_ordered(chosen.rows(), by, after or before, back).only(*COLUMNS, "updated")[: ROWS + 1])
+    more, found = len(found) > ROWS, found[:ROWS]
+    if back:
+        found.reverse()
+    ends = (_cursor(by, found[0]), _cursor(by, found[-1])) if found else ("", "")
+    is_first, is_last = (not more, False) if back else (after is None, not more)
+    rows = [
+        Row(dataset, cells(dataset), progress(dataset.progress), attempt_number(dataset, chosen.project.max_attempts))
+        for dataset in found
+    ]
+    return GridPage(rows, "" if is_first else ends[0], "" if is_last else ends[1])
+
+
+def _ordered(rows: DatasetQuerySet, by: str, place: tuple[Any, ...] | None, back: bool) -> DatasetQuerySet:
+    """The rows from `place` on: keys forward, times from the newest on; or, `back`, the other way round."""
+    if by == NAME:
+        if place:
+            rows = rows.filter(key__lt=place[0]) if back else rows.filter(key__gt=place[0])
+        return rows.order_by("-key" if back else "key")
+    if place:
+        pair = Tuple(F("updated"), F("pk"))
+        # The second condition is for SQLite, which would look at all rows for the first alone.
+        newer = (TupleGreaterThan(pair, place), {"updated__gte": place[0]})
+        older = (TupleLessThan(pair, place), {"updated__lte": place[0]})
+        beyond, bound = newer if back else older
+        rows = rows.filter(beyond, **bound)
+    return rows.order_by("updated", "pk") if back else rows.order_by("-updated", "-pk")
+
+
+def _cursor(by: str, dataset: Dataset) -> str:
+    if by == NAME:
+        return str(dataset.key)
+    return f"{(dataset.updated - _EPOCH) // _MICROSECOND}-{dataset.pk}"
+
+
+def _read(by: str, cursor: str) -> tuple[Any, ...] | None:
+    """The place that a cursor names: a key, or a time and a dataset's number; None for none and for nonsense."""
+    if by == NAME:
+        # PostgreSQL refuses a NUL.
+        return (cursor,) if cursor and "\x00" not in cursor else None
+    found = re.fullmatch(r"([0-9]{1,16})-([0-9]{1,18})", cursor)
+    return (_EPOCH + int(found[1]) * _MICROSECOND, int(found[2])) if found else None

@@ -1,0 +1,38 @@
+"""A selection of a project's datasets, as its page filters them: what is listed, and what an act is done to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from server.models import Dataset, Project
+from server.models.datasets import DatasetQuerySet
+from server.services import catalogue
+
+LAST_CHARACTER = "\U0010ffff"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The datasets in a state, whose names begin like `text`, that failed of one cause; empty is any."""
+
+    project: Project
+    state: str = ""
+    text: str = ""
+    failure: int | None = None
+
+    @property
+    def by_key(self) -> bool:
+        """Whether an index has these datasets in the order of their keys alone."""
+        return bool(self.text) or self.failure is not None
+
+    def rows(self) -> DatasetQuerySet:
+        rows = Dataset.objects.filter(project=self.project)
+        if self.state:
+            rows = rows.filter(state=self.state)
+        if self.failure is not None:
+            rows = rows.filter(failure=self.failure)
+        if self.text:
+            # A slug may be looked for as well.
+            prefix = catalogue.slug_part(self.text.rpartition(":")[2])
+            rows = rows.filter(key__gte=prefix, key__lt=prefix + LAST_CHARACTER) if prefix else rows.none()
+        return rows
