@@ -2,41 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, StorageState, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
+from tests.support.browsing import no_sideways_scrolling
 from tests.support.servers import CrunchServer, crunch_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
-
-# The last ones keep it from calling home, where there is no network to call through.
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-SIZES = {"desktop": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
-
-
-def chromium() -> str:
-    """Where Chromium is. Without it the tests fail where it could be installed, and are skipped elsewhere."""
-    if found := shutil.which("chromium"):
-        return found
-    if os.geteuid() == 0 and shutil.which("apt-get"):
-        pytest.fail("There is no chromium. Install it with `make browser`.")
-    pytest.skip("There is no chromium, and no right to install it.")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = chromium()
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")
@@ -59,48 +35,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrunchServer]:
                 body |= {"state": state, "note": note, "event_id": f"e{state}"}
                 api.post("/api/statuses/", json=body).raise_for_status()
         yield running
-
-
-@pytest.fixture(scope="module")
-def session(browser: Browser, server: CrunchServer) -> StorageState:
-    """Alice's cookies, got by signing in through the form."""
-    context = browser.new_context(base_url=server.url)
-    page = context.new_page()
-    page.goto("/")
-    page.get_by_role("link", name="Sign in").click()
-    page.get_by_label("Name").fill("alice")
-    page.get_by_label("Password").fill("alice")
-    page.get_by_role("main").get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("button", name="Sign out")).to_be_visible()
-    state = context.storage_state()
-    context.close()
-    return state
-
-
-@pytest.fixture(params=sorted(SIZES))
-def page(
-    request: pytest.FixtureRequest, browser: Browser, server: CrunchServer, session: StorageState
-) -> Iterator[Page]:
-    """Alice's browser, on the list of projects. The test fails when the console has an error or a CSP violation."""
-    context = browser.new_context(viewport=SIZES[request.param], base_url=server.url, storage_state=session)
-    problems: list[str] = []
-
-    def heard(message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
-            problems.append(message.text)
-
-    opened = context.new_page()
-    opened.on("console", heard)
-    opened.on("pageerror", lambda error: problems.append(str(error)))
-    opened.on("dialog", lambda dialog: problems.append(f"a dialog opened: {dialog.message}"))
-    opened.goto("/")
-    yield opened
-    context.close()
-    assert problems == []
-
-
-def no_sideways_scrolling(page: Page) -> None:
-    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
 def test_from_the_projects_to_hold_and_let_go(page: Page) -> None:
