@@ -22,7 +22,7 @@ from server.models import Dataset, Item, Project
 from server.models.datasets import BASE_PATH_LENGTH
 from server.models.items import descendants
 from server.permissions import CHANGES_OF, Act, actor_of, project_of
-from server.services import audit, catalogue, datasets, workflows
+from server.services import audit, bulk, catalogue, datasets, workflows
 
 
 class AttributeValueShape(serializers.Serializer[Any]):
@@ -177,7 +177,7 @@ class RetriedSerializer(serializers.Serializer[Any]):
     dry_run = serializers.BooleanField()
     count = serializers.IntegerField()
     datasets = serializers.ListField(
-        child=serializers.CharField(), help_text=f"Their slugs; of many, the first {datasets.LISTED}."
+        child=serializers.CharField(), help_text=f"Their slugs; of many, the first {bulk.LISTED}."
     )
     held = serializers.IntegerField(help_text="How many are held: nobody claims them until they are let go.")
 
@@ -188,7 +188,7 @@ def _dry_run(request: Request) -> bool:
     return bool(sent.validated_data["dry_run"])
 
 
-def _retried(done: datasets.Retry, dry_run: bool) -> Response:
+def _retried(done: bulk.Outcome, dry_run: bool) -> Response:
     told = {"dry_run": dry_run, "count": done.count, "datasets": done.slugs, "held": done.held}
     return Response(RetriedSerializer(told).data)
 
@@ -264,7 +264,7 @@ class ProjectViews(NodeViews):
         dry_run = _dry_run(request)
         return _retried(self._retry_failed(dry_run), dry_run)
 
-    def _retry_failed(self, dry_run: bool) -> datasets.Retry:
+    def _retry_failed(self, dry_run: bool) -> bulk.Outcome:
         project = self.get_object()
         with transaction.atomic():
             done = datasets.retry_failed(project, dry_run=dry_run)

@@ -10,7 +10,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('server', '0003_state_counts'),
+        ('server', '0004_rights'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

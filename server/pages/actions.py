@@ -7,9 +7,9 @@ from typing import Any, ClassVar, cast
 from django.contrib import messages
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponseRedirect
 from django.shortcuts import redirect
-from django.views.generic import TemplateView, View
+from django.views.generic import View
 
 from crunch_tasks.errors import Refused
 from server.models import Dataset
@@ -105,26 +105,6 @@ class Pause(View):
 
 class Resume(Pause):
     paused = False
-
-
-class RetryFailed(TemplateView):
-    """Asks before it retries all failed datasets of a project: shows how many and which they are."""
-
-    template_name = "server/retry.html"
-    acts: ClassVar = {"get": Act.STEER, "post": Act.STEER}
-
-    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        found = find.project(self.request, kwargs.pop("project"), self.acts["get"])
-        would = services.retry_failed(found, dry_run=True)
-        return super().get_context_data(project=found, would=would, more=would.count - len(would.slugs), **kwargs)
-
-    def post(self, request: HttpRequest, project: str) -> HttpResponse:
-        found = find.project(request, project, self.acts["post"])
-        with transaction.atomic():
-            count = services.retry_failed(found).count
-            audit.note(actor_of(request), "retry", found.slug, found, after={"count": count})
-        messages.success(request, f"{count} failed dataset{'s are' if count != 1 else ' is'} unprocessed again.")
-        return redirect("crunch:project", project)
 
 
 def signed_in(request: HttpRequest) -> User:

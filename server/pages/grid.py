@@ -15,7 +15,7 @@ from django.db.models import F
 from django.db.models.fields.tuple_lookups import Tuple, TupleGreaterThan, TupleLessThan
 
 from crunch_tasks.contract import DatasetState
-from server.models import Dataset, Project
+from server.models import Dataset, Failure, Project
 from server.models.datasets import DatasetQuerySet
 from server.pages.looks import Progress, StageLook, attempt_number, cells, progress
 from server.pages.paging import ROWS
@@ -58,6 +58,11 @@ def selection(project: Project, query: Mapping[str, str]) -> Selection:
         text=query.get("q", "").strip(),
         failure=int(failure) if re.fullmatch(r"[0-9]{1,18}", failure) else None,
     )
+
+
+def failure(chosen: Selection) -> Failure | None:
+    """What the chosen datasets failed of, where that was asked for."""
+    return chosen.project.failures.filter(pk=chosen.failure).first() if chosen.failure else None
 
 
 def order(chosen: Selection, query: Mapping[str, str]) -> str:

@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.views.generic import TemplateView
 
 from crunch_tasks.contract import DatasetState
-from server.models import Failure, Item, Project
+from server.models import Item, Project
 from server.pages import find, grid
 from server.pages.allowed import allowed
 from server.pages.looks import PACE_OF, Counts, pace
@@ -57,7 +57,7 @@ class ProjectPage(TemplateView):
             pace=_pace(project, counts),
             tabs=_tabs(counts, chosen.state),
             chosen=chosen,
-            failure=Failure.objects.filter(project=project, pk=chosen.failure).first() if chosen.failure else None,
+            failure=grid.failure(chosen),
             sort=sort,
             page=grid.page(chosen, sort, self.request.GET),
             attributes=project.attributes.all(),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from django.urls import path
 
-from server.pages import account, actions, datasets, downloads, history, items, people, projects
+from server.pages import account, actions, bulk, datasets, downloads, failures, history, items, people, projects
+from server.services.bulk import Operation
 
 PROJECT = "projects/<str:project>/"
 DATASET = f"{PROJECT}datasets/<str:dataset>"
@@ -12,7 +13,11 @@ DATASET = f"{PROJECT}datasets/<str:dataset>"
 urlpatterns = [
     path("", projects.ProjectList.as_view(), name="projects"),
     path(PROJECT, projects.ProjectPage.as_view(), name="project"),
-    path(f"{PROJECT}retry", actions.RetryFailed.as_view(), name="retry-failed"),
+    path(f"{PROJECT}failures", failures.FailuresPage.as_view(), name="failures"),
+    path(f"{PROJECT}retry", bulk.BulkOperation.as_view(operation=Operation.RETRY), name="retry-failed"),
+    path(f"{PROJECT}reset", bulk.BulkOperation.as_view(operation=Operation.RESET), name="reset-datasets"),
+    path(f"{PROJECT}hold", bulk.BulkOperation.as_view(operation=Operation.HOLD), name="hold-datasets"),
+    path(f"{PROJECT}let-go", bulk.BulkOperation.as_view(operation=Operation.LET_GO), name="let-go-datasets"),
     path(f"{PROJECT}pause", actions.Pause.as_view(), name="pause"),
     path(f"{PROJECT}resume", actions.Resume.as_view(), name="resume"),
     path(f"{PROJECT}members", people.Members.as_view(), name="members"),

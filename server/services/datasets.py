@@ -5,31 +5,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from django.db import transaction
-from django.db.models import F
 
 from crunch_tasks.contract import DatasetState
 from crunch_tasks.errors import Refused
 from server.models import Dataset, Project
 from server.models.claims import ClaimEnd
-from server.services import life
-
-LISTED = 100
-"""How many datasets a retry of all failed ones names."""
-
-
-@dataclass(frozen=True)
-class Retry:
-    """How many datasets are unprocessed again, or would be; the slugs of the first LISTED; how many of all are held."""
-
-    count: int = 0
-    slugs: list[str] = field(default_factory=list)
-    held: int = 0
+from server.services import bulk, life
+from server.services.bulk import Outcome
+from server.services.selection import Selection
 
 
-def retry(dataset_id: int, *, take_files: bool = False, fence: int | None = None, dry_run: bool = False) -> Retry:
+def retry(dataset_id: int, *, take_files: bool = False, fence: int | None = None, dry_run: bool = False) -> Outcome:
     """Make a dataset that nobody processes unprocessed again; one that is so already is left as it is.
 
     `take_files` is that of `reset`, `fence` the one that the caller decided by. Raises Refused: 404 when there is no
@@ -42,25 +29,15 @@ def retry(dataset_id: int, *, take_files: bool = False, fence: int | None = None
         if fence is not None and fence != dataset.fence:
             raise Refused("Someone claimed or reset the dataset meanwhile. Look at it again.", 409, "changed")
         if dataset.state == DatasetState.UNPROCESSED.value:
-            return Retry(held=int(dataset.locked))
+            return Outcome(held=int(dataset.locked))
         if not dry_run:
             _start_over(dataset, take_files)
-    return Retry(1, [dataset.slug], int(dataset.locked))
+    return Outcome(1, [dataset.slug], int(dataset.locked))
 
 
-def retry_failed(project: Project, *, dry_run: bool = False) -> Retry:
+def retry_failed(project: Project, *, dry_run: bool = False) -> Outcome:
     """Make all failed datasets of the project unprocessed again."""
-    with transaction.atomic():
-        failed = project.datasets.failed()
-        slugs = list(failed.order_by("pk").values_list("slug", flat=True)[:LISTED])
-        held = failed.filter(locked=True).count()
-        if dry_run:
-            count = failed.count()
-        else:
-            count = failed.update(
-                state=DatasetState.UNPROCESSED.value, fence=F("fence") + 1, attempt=0, **life.NO_LEASE, **life.unsaid()
-            )
-    return Retry(count, slugs, held)
+    return bulk.perform(Selection(project), bulk.Operation.RETRY, dry_run=dry_run)
 
 
 def is_running(dataset: Dataset) -> bool:
@@ -84,9 +61,7 @@ def _start_over(dataset: Dataset, take_files: bool) -> None:
     after = dataset.fence + 1
     # Attempts up to the fence of a commit are history, also of one without a manifest.
     forget = {"manifest_sha256": "", "manifest_fence": after} if take_files else {}
-    Dataset.objects.filter(pk=dataset.pk).update(
-        state=DatasetState.UNPROCESSED.value, fence=after, attempt=0, **life.NO_LEASE, **life.unsaid(), **forget
-    )
+    Dataset.objects.filter(pk=dataset.pk).update(fence=after, **life.start_over(), **forget)
 
 
 def set_pause(project: Project, paused: bool) -> None:

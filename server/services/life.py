@@ -23,6 +23,11 @@ def unsaid() -> dict[str, Any]:
     return {"stage": None, "stage_state": None, "failure": None, "updated": timezone.now()}
 
 
+def start_over() -> dict[str, Any]:
+    """The columns of a dataset that is to be processed anew, but for its fence, which has to grow."""
+    return {"state": DatasetState.UNPROCESSED.value, "attempt": 0, **NO_LEASE, **unsaid()}
+
+
 def said(status: Status) -> dict[str, Any]:
     """The columns of a dataset whose last status that counts is this one."""
     return {"stage": status.stage, "stage_state": status.state, "updated": status.created}

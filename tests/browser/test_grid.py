@@ -36,9 +36,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrunchServer]:
                 made[dataset["slug"].split(":")[1]] = dataset["id"]
             for key in ("sample-00", "sample-01", "sample-02", "sample-06", "sample-07"):
                 report(api, made[key], (SETUP, START), (SETUP, SUCCESS), (UPLOAD, START), (UPLOAD, SUCCESS))
-            for key, line in NOTES.items():
-                note = f"The script ended with exit code 1.\n\nLast lines of its output:\n{line}"
-                report(api, made[key], (SETUP, START), (WORKFLOW, START), (WORKFLOW, FAIL), note=note)
+            for key in NOTES:
+                fail(api, made[key], key)
             claim = api.post(
                 "/api/claims/", json={"dataset": "birds:sample-08", "request_id": "r", "client": "c"}
             ).json()
@@ -54,6 +53,11 @@ def report(api: httpx.Client, dataset: int, *steps: tuple[int, int], **values: A
     for stage, state in steps:
         body = {"dataset": dataset, "stage": stage, "state": state, **values}
         api.post("/api/statuses/", json=body).raise_for_status()
+
+
+def fail(api: httpx.Client, dataset: int, key: str) -> None:
+    note = f"The script ended with exit code 1.\n\nLast lines of its output:\n{NOTES[key]}"
+    report(api, dataset, (SETUP, START), (WORKFLOW, START), (WORKFLOW, FAIL), note=note)
 
 
 def rows(page: Page) -> Locator:
@@ -90,3 +94,35 @@ def test_the_stages_are_told_by_words_too(page: Page) -> None:
         expect(rows(page).get_by_title(words)).to_be_visible()
     page.set_viewport_size({"width": 360, "height": 740})
     no_sideways_scrolling(page)
+
+
+def test_a_group_of_failures_is_looked_at_and_retried(page: Page, server: CrunchServer) -> None:
+    page.goto("/projects/birds/")
+    page.get_by_role("link", name="Why they failed").click()
+    group = page.get_by_role("listitem").filter(has_text="ValueError")
+    expect(group).to_contain_text("2 datasets")
+    no_sideways_scrolling(page)
+    group.get_by_role("link", name="Show them").click()
+    expect(rows(page).get_by_role("link")).to_have_text(["Sample 03", "Sample 04"])
+    no_sideways_scrolling(page)
+    page.go_back()
+    group.get_by_role("link", name="Retry 2 datasets").click()
+    no_sideways_scrolling(page)
+    page.get_by_role("button", name="Retry 2 datasets").click()
+    expect(page.get_by_role("status")).to_contain_text("2 failed datasets are unprocessed again")
+    expect(page.get_by_role("link", name="failed 1")).to_be_visible()
+    with server.client() as api:
+        # As it was, for the other tests.
+        for key in ("sample-03", "sample-04"):
+            fail(api, api.get(f"/api/datasets/birds:{key}/").raise_for_status().json()["id"], key)
+
+
+def test_hold_and_let_go_what_a_search_found(page: Page) -> None:
+    page.goto("/projects/birds/?q=sample-2")
+    page.get_by_role("link", name="Hold…").click()
+    page.get_by_role("button", name="Hold 10 datasets").click()
+    expect(page.get_by_role("status")).to_contain_text("10 datasets are held")
+    page.goto("/projects/birds/let-go")
+    expect(page.get_by_role("region", name="Which").get_by_role("link")).to_have_count(10)
+    page.get_by_role("button", name="Let go 10 datasets").click()
+    expect(page.get_by_role("status")).to_contain_text("10 datasets are let go")

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from django.contrib.auth.models import User
@@ -80,7 +81,8 @@ def take(user: User, dataset: Dataset, steps: int, **values: Any) -> Any:
 
 def paths(dataset: Dataset) -> list[str]:
     item = catalogue.create_item(dataset, name="Part")
-    return [f"/projects/{dataset.project.slug}/", address(dataset), f"/items/{item.slug}/"]
+    project = f"/projects/{dataset.project.slug}/"
+    return [project, f"{project}failures", address(dataset), f"/items/{item.slug}/"]
 
 
 def test_a_private_project_is_not_there_for_visitors(visitor: Client, browser: Client, dataset: Dataset) -> None:
@@ -102,8 +104,9 @@ def test_a_public_project_is_seen_by_all_and_changed_by_none_of_them(visitor: Cl
     assert "<button" not in page
     for action in ("cancel", "retry", "hold", "let-go"):
         assert visitor.post(address(dataset, f"/{action}")).status_code == 403
-    assert visitor.post(f"/projects/{dataset.project.slug}/retry").status_code == 403
-    assert visitor.get(f"/projects/{dataset.project.slug}/retry").status_code == 403
+    for act in ("retry", "reset", "hold", "let-go"):
+        assert visitor.post(f"/projects/{dataset.project.slug}/{act}").status_code == 403
+        assert visitor.get(f"/projects/{dataset.project.slug}/{act}").status_code == 403
 
 
 def test_visitors_learn_neither_names_nor_machines(
@@ -283,7 +286,7 @@ def test_all_failed_of_a_project_are_shown_and_then_retried(browser: Client, ali
 def test_of_many_failed_some_are_named(
     browser: Client, alice: User, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.services.datasets.LISTED", 1)
+    monkeypatch.setattr("server.services.bulk.LISTED", 1)
     for name in ("a", "b"):
         take(alice, catalogue.create_dataset(project, name=name), 2, fail="no")
     assert "birds:a and 1 more" in words(browser.get(f"/projects/{project.slug}/retry"))
@@ -378,7 +381,9 @@ def test_no_text_becomes_live_html(browser: Client, alice: User, tmp_path: Any) 
     take(alice, dataset, 4, fail=EVIL, client=EVIL, flow_run_url="javascript:alert(13)")
     Status.objects.update(hostname=EVIL, agent_user=EVIL, version=EVIL)
     User.objects.filter(pk=alice.pk).update(username="<script>alert(14)")
-    for path in ("/", f"/projects/{project.slug}/", address(dataset), f"/items/{item.slug}/", "/account/"):
+    whole = f"/projects/{project.slug}/"
+    acts = [f"{whole}failures", f"{whole}retry", f"{whole}hold?q={quote(EVIL)}", f"{whole}?q={quote(EVIL)}"]
+    for path in ("/", whole, *acts, address(dataset), f"/items/{item.slug}/", "/account/"):
         page = browser.get(path)
         assert page.status_code == 200
         assert live(page.content.decode()) == []
@@ -435,7 +440,8 @@ def test_a_page_asks_the_database_as_often_for_5_rows_as_for_50(browser: Client,
             history.save()
         return [
             f"/projects/{project.slug}/",
-            f"/projects/{project.slug}/?state=running",
+            f"/projects/{project.slug}/?state=running&sort=updated",
+            f"/projects/{project.slug}/failures",
             address(dataset),
             f"/items/{part.slug}/",
         ]

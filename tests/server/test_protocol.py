@@ -22,7 +22,9 @@ from hypothesis.stateful import (
 from crunch_tasks.contract import ClaimRequest, Stage, State
 from crunch_tasks.errors import Refused
 from server.models import Claim, Dataset, Status
-from server.services import catalogue, claims, datasets, statuses
+from server.services import bulk, catalogue, claims, datasets, statuses
+from server.services.bulk import Operation
+from server.services.selection import Selection
 from server.services.statuses import Event
 from tests.support.calls import MANIFEST, expire
 from tests.support.depth import whole
@@ -245,7 +247,11 @@ class Protocol(RuleBasedStateMachine):
 
     # --- people and time ---
 
-    @rule(which=WHICH, decision=st.sampled_from(["reset", "retry", "retry_failed", "hold"]), flag=st.booleans())
+    @rule(
+        which=WHICH,
+        decision=st.sampled_from(["reset", "retry", "retry_failed", "reset_all", "hold"]),
+        flag=st.booleans(),
+    )
     def person(self, which: int, decision: str, flag: bool) -> None:
         getattr(self, f"_{decision}")(self.row(which), flag)
 
@@ -280,6 +286,17 @@ class Protocol(RuleBasedStateMachine):
         assert datasets.retry_failed(self.project) == would
         self.look("retry_failed")
         for pk, was in failed.items():
+            now = self.before.datasets[pk]
+            assert (now.state, now.fence, now.attempt) == (UNPROCESSED, was.fence + 1, 0)
+
+    def _reset_all(self, _: Dataset, __: bool) -> None:
+        processed = {pk: row for pk, row in self.before.datasets.items() if row.state != UNPROCESSED}
+        would = bulk.perform(Selection(self.project), Operation.RESET, dry_run=True)
+        self.look("dry run")
+        assert would.count == len(processed)
+        assert bulk.perform(Selection(self.project), Operation.RESET) == would
+        self.look("reset_all")
+        for pk, was in processed.items():
             now = self.before.datasets[pk]
             assert (now.state, now.fence, now.attempt) == (UNPROCESSED, was.fence + 1, 0)
 

@@ -17,7 +17,7 @@ from server.services import counts
 UNPROCESSED, RUNNING, COMPLETED, FAILED = "unprocessed", "running", "completed", "failed"
 COMMIT = (Stage.UPLOAD, State.SUCCESS)
 
-DECISIONS = {"claim_named", "reset", "retry", "retry_failed"}
+DECISIONS = {"claim_named", "reset", "retry", "retry_failed", "reset_all"}
 """What a person does; nothing else makes a dataset that is completed or failed anything else."""
 
 STEPS = {

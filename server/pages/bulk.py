@@ -1,0 +1,105 @@
+"""Acts on many datasets at once: first the page shows what one would do to the selection, then a button does it."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.views.generic import TemplateView
+
+from server.pages import find, grid
+from server.permissions import Act, actor_of
+from server.services import audit, bulk
+from server.services.bulk import Operation, Outcome
+
+TITLES = {
+    Operation.RETRY: "Retry failed datasets",
+    Operation.RESET: "Reset datasets",
+    Operation.HOLD: "Hold datasets",
+    Operation.LET_GO: "Let datasets go",
+}
+BUTTONS = {Operation.RETRY: "Retry", Operation.RESET: "Reset", Operation.HOLD: "Hold", Operation.LET_GO: "Let go"}
+NOTHING = {
+    Operation.RETRY: "has failed",
+    Operation.RESET: "was processed or is being processed",
+    Operation.HOLD: "is without a hold",
+    Operation.LET_GO: "is held",
+}
+
+
+class BulkAct(TemplateView):
+    """Asks before it acts: shows how many datasets and which they are. The address names the selection."""
+
+    template_name = "server/bulk.html"
+    operation = Operation.RETRY
+    acts: ClassVar = {"get": Act.STEER, "post": Act.STEER}
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        project = find.project(self.request, kwargs.pop("project"), self.acts["get"])
+        chosen = grid.selection(project, self.request.GET)
+        would = bulk.perform(chosen, self.operation, dry_run=True)
+        return super().get_context_data(
+            project=project,
+            chosen=chosen,
+            failure=grid.failure(chosen),
+            title=TITLES[self.operation],
+            button=f"{BUTTONS[self.operation]} {datasets(would.count)}",
+            dangerous=self.operation == Operation.RESET,
+            sentences=foretold(self.operation, would),
+            nothing=NOTHING[self.operation],
+            would=would,
+            more=would.count - len(would.slugs),
+            **kwargs,
+        )
+
+    def post(self, request: HttpRequest, project: str) -> HttpResponse:
+        found = find.project(request, project, self.acts["post"])
+        chosen = grid.selection(found, request.GET)
+        done = bulk.perform(chosen, self.operation)
+        after = {"count": done.count, "state": chosen.state, "search": chosen.text}
+        audit.note(actor_of(request), self.operation.value, found.slug, found, after=after)
+        messages.success(request, told(self.operation, done.count))
+        return redirect("crunch:project", project)
+
+
+def datasets(count: int) -> str:
+    return f"{count} dataset{'' if count == 1 else 's'}"
+
+
+def foretold(operation: Operation, would: Outcome) -> list[str]:
+    """What the act would do, in sentences."""
+    one = would.count == 1
+    them, they = ("it", "it is") if one else ("them", "they are")
+    whole = datasets(would.count)
+    if operation == Operation.HOLD:
+        return [f"Nobody claims {whole} until {they} let go. Runs that are going on are not touched."]
+    if operation == Operation.LET_GO:
+        return [f"{whole} {'is' if one else 'are'} held. Let go, {'it' if one else 'they'} can be claimed again."]
+    if operation == Operation.RETRY:
+        retried = f"{they} unprocessed again and claimed by the next clients. The status history stays."
+        found = [f"{whole} {'has' if one else 'have'} failed. Retried, {retried}"]
+    else:
+        found = [f"{whole} would start over, whatever became of {them}. Files and the status history stay."]
+    if would.running:
+        running = f"{would.running} of them {'is' if would.running == 1 else 'are'} being processed now"
+        found.append(f"{running}: those runs are lost.")
+    if would.held:
+        waits = "is held and waits until it is" if would.held == 1 else "are held and wait until they are"
+        found.append(f"{would.held} of them {waits} let go.")
+    return found
+
+
+def told(operation: Operation, count: int) -> str:
+    """What the act did."""
+    are = f"dataset{' is' if count == 1 else 's are'}"
+    match operation:
+        case Operation.RETRY:
+            return f"{count} failed {are} unprocessed again."
+        case Operation.RESET:
+            return f"{count} {are} unprocessed again."
+        case Operation.HOLD:
+            return f"{count} {are} held."
+        case Operation.LET_GO:
+            return f"{count} {are} let go."

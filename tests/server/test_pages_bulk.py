@@ -1,0 +1,135 @@
+"""Acts on many datasets at once, and failures in groups: what the pages show first, and what is done then."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from crunch_tasks.contract import ClaimRequest, Stage, State
+from crunch_tasks.errors import Refused
+from server.models import Dataset, Failure, Project
+from server.services import catalogue, claims, statuses
+from server.services.statuses import Event
+
+OUTPUT = "The script ended with exit code 1.\n\nLast lines of its output:\n"
+PROJECT = "/projects/birds/"
+
+
+@pytest.fixture
+def browser(alice: User) -> Client:
+    client = Client()
+    client.force_login(alice)
+    return client
+
+
+@pytest.fixture
+def birds(alice: User, project: Project) -> Project:
+    """Three that failed, two of them alike; one that is completed and one that waits, both named egg."""
+    for name, note in (("reads 1", "KeyError: 'a1'"), ("reads 2", "KeyError: 'a22'"), ("other", "Killed")):
+        report(alice, catalogue.create_dataset(project, name=name), Stage.WORKFLOW, State.FAIL, OUTPUT + note)
+    report(alice, catalogue.create_dataset(project, name="egg 1"), Stage.UPLOAD, State.SUCCESS)
+    catalogue.create_dataset(project, name="egg 2")
+    return project
+
+
+def report(user: User, dataset: Dataset, stage: Stage, state: State, note: str = "") -> None:
+    """A run of an old client, which goes from Setup's Start to this."""
+    statuses.record(user, Event(dataset.pk, Stage.SETUP, State.START))
+    statuses.record(user, Event(dataset.pk, stage, state, note=note))
+
+
+def words(response: Any) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", response.content.decode()))
+
+
+def states(project: Project) -> str:
+    """The first letter of each dataset's state, and h for those that are held."""
+    rows = project.datasets.order_by("pk").values_list("state", "locked")
+    return " ".join(state[0] + "h" * locked for state, locked in rows)
+
+
+# --- acts on a selection ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("act", "query", "foretold", "told", "after"),
+    [
+        ("retry", "", "3 datasets have failed", "3 failed datasets are unprocessed again", "u u u c u"),
+        ("retry", "?q=reads", "2 datasets have failed", "2 failed datasets are unprocessed again", "u u f c u"),
+        ("reset", "?q=egg", "1 dataset would start over", "1 dataset is unprocessed again", "f f f u u"),
+        ("reset", "?state=failed&q=o", "1 dataset would start over", "1 dataset is unprocessed again", "f f u c u"),
+        ("hold", "?q=egg", "Nobody claims 2 datasets until", "2 datasets are held", "f f f ch uh"),
+        ("hold", "?state=unprocessed", "Nobody claims 1 dataset until", "1 dataset is held", "f f f c uh"),
+    ],
+)
+def test_what_an_act_would_do_is_shown_and_then_done(
+    browser: Client, birds: Project, act: str, query: str, foretold: str, told: str, after: str
+) -> None:
+    before = states(birds)
+    assert foretold in words(browser.get(f"{PROJECT}{act}{query}"))
+    assert states(birds) == before
+    assert told in words(browser.post(f"{PROJECT}{act}{query}", follow=True))
+    assert states(birds) == after
+
+
+def test_what_is_held_is_let_go(browser: Client, birds: Project) -> None:
+    browser.post(f"{PROJECT}hold")
+    assert states(birds) == "fh fh fh ch uh"
+    assert "3 of them are held and wait until they are let go" in words(browser.get(f"{PROJECT}retry"))
+    assert "3 datasets are let go" in words(browser.post(f"{PROJECT}let-go?state=failed", follow=True))
+    assert states(birds) == "f f f ch uh"
+    assert "No dataset of this selection is held" in words(browser.get(f"{PROJECT}let-go?state=failed"))
+
+
+def test_a_reset_takes_datasets_from_those_who_have_them(
+    browser: Client, alice: User, birds: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.services.bulk.BATCH", 2)
+    taken = claims.claim(alice, ClaimRequest("r1", project="birds"))
+    assert taken is not None
+    asked = words(browser.get(f"{PROJECT}reset"))
+    assert "5 datasets would start over" in asked and "1 of them is being processed now" in asked
+    browser.post(f"{PROJECT}reset")
+    assert states(birds) == "u u u u u"
+    with pytest.raises(Refused) as lost:
+        claims.heartbeat(alice, taken[0].pk, taken[0].fence)
+    assert "the claim has ended: Reset" in str(lost.value)
+
+
+def test_the_page_offers_the_acts_for_what_it_lists(browser: Client, birds: Project) -> None:
+    page = browser.get(f"{PROJECT}?state=failed&q=reads&after=reads-1").content.decode()
+    (link,) = re.findall(r'href="([^"]*)">Reset…', page)
+    assert link == f"{PROJECT}reset?state=failed&amp;q=reads"
+
+
+# --- failures in groups ----------------------------------------------------------------------------------------------
+
+
+def test_failures_that_are_alike_are_one_group_which_is_retried(browser: Client, birds: Project) -> None:
+    page = words(browser.get(f"{PROJECT}failures"))
+    assert "3 datasets are failed, for 2 reasons" in page
+    assert page.index("KeyError: ") < page.index("Killed")
+    (group,) = Failure.objects.filter(signature__contains="KeyError")
+    listed = browser.get(f"{PROJECT}?state=failed&failure={group.pk}").content.decode()
+    assert re.findall(r"<small>(birds:[^<]*)", listed) == ["birds:reads-1", "birds:reads-2"]
+    retry = f"{PROJECT}retry?failure={group.pk}"
+    assert "2 datasets have failed" in words(browser.get(retry))
+    browser.post(retry)
+    assert states(birds) == "u u f c u"
+    page = words(browser.get(f"{PROJECT}failures"))
+    assert "KeyError" not in page and "1 dataset is failed, for 1 reason." in page
+
+
+def test_another_projects_group_selects_nothing(browser: Client, birds: Project) -> None:
+    catalogue.create_project(name="Other")
+    group = Failure.objects.filter(project=birds)[0]
+    assert "No dataset of this" in words(browser.get(f"/projects/other/retry?failure={group.pk}"))
+    assert group.signature not in words(browser.get(f"/projects/other/?failure={group.pk}"))
+
+
+def test_without_failures_the_page_says_so(browser: Client, project: Project) -> None:
+    assert "No dataset of this project is failed now" in words(browser.get(f"{PROJECT}failures"))
