@@ -17,7 +17,7 @@ GROUPS_SHOWN = 50
 
 class FailuresPage(TemplateView):
     template_name = "server/failures.html"
-    acts: ClassVar = {"get": Act.SEE_MACHINES}
+    acts: ClassVar = {"get": Act.SEE}
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         project = find.project(self.request, kwargs.pop("project"), self.acts["get"])

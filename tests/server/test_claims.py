@@ -12,7 +12,7 @@ from crunch_tasks.contract import Claim, Stage, State
 from crunch_tasks.errors import Refused
 from server.models import Claim as ClaimRow
 from server.models import Dataset, Project, Status
-from server.services import catalogue, datasets
+from server.services import bulk, catalogue, datasets
 from tests.support.calls import MANIFEST, claim, expire, post_json, status
 
 
@@ -331,7 +331,7 @@ def test_all_failed_of_a_project_are_retried(api: APIClient, project: Project, m
         status(api, claim(api).json(), Stage.WORKFLOW, State.FAIL)
     claim(api)
     datasets.set_hold(Dataset.objects.get(name="b").pk, True)
-    monkeypatch.setattr(datasets, "LISTED", 2)
+    monkeypatch.setattr(bulk, "LISTED", 2)
     told = {"dry_run": True, "count": 3, "datasets": ["birds:a", "birds:b"], "held": 1}
     assert post_json(api, "/api/projects/birds/retry/", {"dry_run": True}).json() == told
     assert Dataset.objects.failed().count() == 3
