@@ -63,11 +63,18 @@ def data_folder() -> Path:
     return Path(os.environ.get("CRUNCH_DATA") or Path.cwd() / "crunch-data").absolute()
 
 
+def media_folder() -> Path:
+    """The storage of a server that was not given another."""
+    return data_folder() / "media"
+
+
 def prepare_data_folder() -> None:
-    """Make the data folder. Raises SettingsError when that cannot be."""
+    """Make the data folder, and in it the storage's own unless there is another. Raises SettingsError when not."""
     try:
         # The database in it holds people's tokens: for the server's own user only.
         data_folder().mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.environ.get("CRUNCH_STORAGE_SETTINGS"):
+            media_folder().mkdir(exist_ok=True)
     except OSError as error:
         raise WrongSetting(f"CRUNCH_DATA: cannot make the folder {data_folder()}: {error.strerror}.") from error
 
@@ -121,5 +128,5 @@ def storage() -> dict[str, Any]:
         return {**load_storage_settings(Path(path))}
     return {
         "BACKEND": "django.core.files.storage.FileSystemStorage",
-        "OPTIONS": {"location": str(data_folder() / "media"), "allow_overwrite": True},
+        "OPTIONS": {"location": str(media_folder()), "allow_overwrite": True},
     }
