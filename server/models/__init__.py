@@ -2,7 +2,7 @@
 
 from server.models.attributes import Attribute
 from server.models.claims import Claim
-from server.models.counts import StateCount
+from server.models.counts import ClaimCount, StateCount
 from server.models.datasets import Dataset
 from server.models.failures import Failure
 from server.models.history import Change, WorkflowVersion
@@ -17,6 +17,7 @@ __all__ = [
     "Attribute",
     "Change",
     "Claim",
+    "ClaimCount",
     "Dataset",
     "Failure",
     "Installation",

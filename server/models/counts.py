@@ -1,7 +1,8 @@
-"""How many datasets a project has in each state, kept so that no page has to count them.
+"""Numbers that are kept, so that nobody has to count rows: the datasets of a project in each state, and claims.
 
-The database itself appends a row for each change (`server.triggers`), whoever makes it: a counter in the project's
-row would make all of its claims wait for one another. `server.services.counts` folds the rows now and then.
+Each is the sum of rows that are appended: a counter in the project's row would make all of its claims wait for one
+another. For the states the database itself appends one for each change (`server.triggers`), whoever makes it.
+`server.services.counts` folds the rows now and then.
 """
 
 from __future__ import annotations
@@ -24,3 +25,16 @@ class StateCount(models.Model):
 
     def __str__(self) -> str:
         return f"{self.delta:+} {self.state} in {self.project_id}"
+
+
+class ClaimCount(models.Model):
+    """So many more claims were granted, or ended in one of the ways of `ClaimEnd`, since this server counts them."""
+
+    event = models.CharField(max_length=16)
+    delta = models.BigIntegerField()
+
+    class Meta:
+        indexes = [models.Index(fields=["event", "delta"], name="server_claim_count")]
+
+    def __str__(self) -> str:
+        return f"{self.delta:+} {self.event}"

@@ -215,6 +215,7 @@ def _take(dataset: Dataset, user: User, request: ClaimRequest) -> Claim:
     )
     if swapped != 1:
         raise _TakenMeanwhile
+    counts.note_claim(counts.GRANTED)
     return made
 
 

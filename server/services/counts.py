@@ -1,4 +1,4 @@
-"""How many datasets of a project are in each state: the sums of rows that the database appends, folded now and then.
+"""How many datasets of a project are in each state, and claims so far: sums of appended rows, folded now and then.
 
 What a sum costs grows with the changes since the last folding, never with the number of datasets.
 """
@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 from django.db import transaction
-from django.db.models import Sum
+from django.db.models import QuerySet, Sum
 
-from server.models import StateCount
+from server.models import ClaimCount, StateCount
+
+GRANTED = "granted"
+"""The event of `ClaimCount` that a claim begins with; the others are those of `ClaimEnd`."""
 
 FOLD_EACH = 101
 """A folding follows every so many claims and new datasets, of which each appends a few rows. A prime number: projects
@@ -30,21 +34,52 @@ def by_state(projects: Iterable[int]) -> dict[int, Counter[str]]:
     return found
 
 
+def by_slug_and_state() -> Iterable[tuple[str, str, int]]:
+    """The slug of each project, a state, and how many of its datasets are in that, in one query."""
+    rows = StateCount.objects.order_by().values_list("project__slug", "state")
+    return rows.annotate(Sum("delta"))
+
+
+def of_claims() -> Counter[str]:
+    """How many claims were granted, and ended in each of the ways of `ClaimEnd`, in one query."""
+    rows = ClaimCount.objects.order_by().values_list("event")
+    return Counter(dict(rows.annotate(Sum("delta"))))
+
+
+def note_claim(event: str) -> None:
+    """One more claim was granted, or ended; in the transaction of the caller, so that what is undone does not count."""
+    ClaimCount.objects.create(event=event, delta=1)
+
+
 def fold_in_turn(project: int, number: int) -> None:
-    """Fold the project's rows if it is the turn of this claim or dataset, by its `number`."""
+    """Fold the project's rows, and those of claims, if it is the turn of this claim or dataset, by its `number`."""
     if number % FOLD_EACH == 0:
         fold(project)
+        fold_claims()
 
 
 def fold(project: int) -> None:
     """Put the project's rows together, one for each state; rows that another folding has in hand are left to it."""
     with transaction.atomic():
-        rows = StateCount.objects.select_for_update(skip_locked=True).filter(project=project)
-        taken = list(rows.order_by("pk").values_list("pk", "state", "delta")[:FOLDED])
-        sums = Counter[str]()
-        for _, state, delta in taken:
-            sums[state] += delta
-        StateCount.objects.filter(pk__in=[pk for pk, _, _ in taken]).delete()
+        sums = _take(StateCount.objects.filter(project=project), "state")
         StateCount.objects.bulk_create(
             StateCount(project_id=project, state=state, delta=delta) for state, delta in sums.items() if delta
         )
+
+
+def fold_claims() -> None:
+    """The same for the rows of claims, one for each event."""
+    with transaction.atomic():
+        sums = _take(ClaimCount.objects.all(), "event")
+        ClaimCount.objects.bulk_create(ClaimCount(event=event, delta=delta) for event, delta in sums.items())
+
+
+def _take(rows: QuerySet[Any], of: str) -> Counter[str]:
+    """Take out the oldest FOLDED of the rows that nobody has in hand, and return the sum for each value of `of`."""
+    free = rows.select_for_update(skip_locked=True).order_by("pk")
+    taken = list(free.values_list("pk", of, "delta")[:FOLDED])
+    sums = Counter[str]()
+    for _, value, delta in taken:
+        sums[value] += delta
+    rows.filter(pk__in=[pk for pk, _, _ in taken]).delete()
+    return sums

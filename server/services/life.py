@@ -13,7 +13,7 @@ from crunch_tasks.errors import Refused
 from server import signatures
 from server.models import Claim, Dataset, Failure, Status
 from server.models.claims import ClaimEnd
-from server.services import queue
+from server.services import counts, queue
 
 NO_LEASE = {"lease_owner": None, "lease_expires": None, "claim": None, "progress": None}
 
@@ -46,9 +46,9 @@ def locked_row(pk: int) -> Dataset:
 def end_claim(claim: Claim | None, reason: ClaimEnd, note: str = "") -> None:
     """Close the claim, unless it is closed already."""
     if claim is not None:
-        Claim.objects.filter(pk=claim.pk, ended=None).update(
-            ended=timezone.now(), end_reason=reason, end_note=note[:1023]
-        )
+        open_one = Claim.objects.filter(pk=claim.pk, ended=None)
+        if open_one.update(ended=timezone.now(), end_reason=reason, end_note=note[:1023]):
+            counts.note_claim(reason)
 
 
 def note_begun(claim: Claim) -> None:

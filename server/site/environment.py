@@ -69,14 +69,21 @@ def media_folder() -> Path:
 
 
 def prepare_data_folder() -> None:
-    """Make the data folder, and in it the storage's own unless there is another. Raises SettingsError when not."""
+    """Make the folders that the server writes to. Raises SettingsError when that cannot be."""
+    # The database in it holds people's tokens: for the server's own user only.
+    _make("CRUNCH_DATA", data_folder(), 0o700)
+    if not os.environ.get("CRUNCH_STORAGE_SETTINGS"):
+        _make("CRUNCH_DATA", media_folder())
+    # prometheus-client's own variable, which it reads while the server is imported.
+    if metrics := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        _make("PROMETHEUS_MULTIPROC_DIR", Path(metrics))
+
+
+def _make(setting: str, folder: Path, mode: int = 0o777) -> None:
     try:
-        # The database in it holds people's tokens: for the server's own user only.
-        data_folder().mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not os.environ.get("CRUNCH_STORAGE_SETTINGS"):
-            media_folder().mkdir(exist_ok=True)
+        folder.mkdir(mode, parents=True, exist_ok=True)
     except OSError as error:
-        raise WrongSetting(f"CRUNCH_DATA: cannot make the folder {data_folder()}: {error.strerror}.") from error
+        raise WrongSetting(f"{setting}: cannot make the folder {folder}: {error.strerror}.") from error
 
 
 def secret_key() -> str:

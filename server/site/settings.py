@@ -27,6 +27,7 @@ INSTALLED_APPS = [
     "server",
 ]
 MIDDLEWARE = [
+    "server.operations.requests.Watch",
     "django.middleware.security.SecurityMiddleware",
     "server.pages.middleware.ContentSecurityPolicy",
     "whitenoise.middleware.WhiteNoiseMiddleware",

@@ -1,4 +1,4 @@
-"""What operators see of a real server process: health, readiness."""
+"""What operators see of a real server process: health, readiness, metrics."""
 
 from __future__ import annotations
 
@@ -8,13 +8,22 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from django.contrib.auth.models import User
 from django.test import Client
+from prometheus_client.parser import text_string_to_metric_families
+from pytest_django import DjangoAssertNumQueries
+from rest_framework.test import APIClient
 
+from crunch_tasks.contract import Stage, State
+from server.models import ClaimCount, Dataset
 from server.operations import health
+from server.services import catalogue, counts
+from tests.support.calls import claim, expire, signed_in, status
 from tests.support.servers import CrunchServer, crunch_server
 
 LAST = "auth", "0012_alter_user_first_name_max_length"
-STORAGE_SECRET = "canary-storage-secret"
+
+Sample = tuple[str, tuple[tuple[str, str], ...]]
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +32,38 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrunchServer]:
     (folder / "storage").mkdir()
     settings = folder / "storage.toml"
     settings.write_text(f'MEDIA_ROOT = "{folder / "storage"}"\n')
-    with crunch_server(folder / "server", storage_settings=settings, users=("alice", "admin")) as running:
+    environment = {"PROMETHEUS_MULTIPROC_DIR": str(folder / "metrics")}
+    with crunch_server(
+        folder / "server", storage_settings=settings, environment=environment, users=("alice", "admin")
+    ) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def second(server: CrunchServer) -> Iterator[CrunchServer]:
+    """Another process of the same server."""
+    other = CrunchServer(server.folder, server.database_url, server.storage_settings, server.environment)
+    other.tokens = server.tokens
+    other.start()
+    yield other
+    other.stop()
+
+
+@pytest.fixture
+def staff(db: None) -> APIClient:
+    return signed_in(User.objects.create_user("operator", is_staff=True))
+
+
+def samples(text: str) -> dict[Sample, float]:
+    """The value of each line of the metrics, by its name and labels."""
+    lines = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    return {(line.name, tuple(sorted(line.labels.items()))): line.value for line in lines}
+
+
+def measured(client: APIClient | httpx.Client) -> dict[Sample, float]:
+    answer = client.get("/metrics/")
+    assert (answer.status_code, answer.headers["Content-Type"].split(";")[0]) == (200, "text/plain")
+    return samples(answer.content.decode())
 
 
 def test_a_live_process_says_so_without_its_database() -> None:
@@ -81,3 +120,81 @@ def test_a_part_that_hangs_is_named_and_holds_one_thread_however_often_it_is_ask
         assert (answer.status_code, "did not answer within" in answer.json()["storage"]) == (503, True)
     assert len(asked) == 1
     over.set()
+
+
+def test_the_metrics_tell_datasets_and_claims(
+    staff: APIClient, api: APIClient, dataset: Dataset, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    two = catalogue.create_dataset(dataset.project, name="Two")
+    first = claim(api).json()
+    status(api, first, Stage.SETUP, State.FAIL)
+    claim(api)
+    expire(two.pk)
+    with django_assert_num_queries(4):
+        found = measured(staff)
+    assert found["crunch_datasets", (("project", "birds"), ("state", "failed"))] == 1
+    assert found["crunch_datasets", (("project", "birds"), ("state", "running"))] == 1
+    assert found["crunch_leases_expired", ()] == 1
+    assert found["crunch_claims_granted_total", ()] == 2
+    assert found["crunch_claims_ended_total", (("reason", "failed"),)] == 1
+    assert found["crunch_claims_ended_total", (("reason", "expired"),)] == 0
+    claim(api)
+    assert measured(staff)["crunch_claims_ended_total", (("reason", "expired"),)] == 1
+    # What was granted and lost stays so, also when nothing of it is there any more.
+    dataset.project.delete()
+    found = measured(staff)
+    assert (found["crunch_claims_granted_total", ()], "birds" in str(found)) == (3, False)
+
+
+def test_the_metrics_tell_requests_by_route_and_how_long_statuses_take(
+    staff: APIClient, api: APIClient, dataset: Dataset
+) -> None:
+    before = measured(staff)
+    status(api, claim(api).json(), Stage.SETUP, State.START)
+    assert api.generic("BREW", "/projects/birds/").status_code == 405
+    after = measured(staff)
+
+    def more(name: str, **labels: str) -> float:
+        sample = name, tuple(sorted(labels.items()))
+        return after.get(sample, 0) - before.get(sample, 0)
+
+    assert more("crunch_requests_total", route="crunch:api:statuses", method="POST", code="201") == 1
+    assert more("crunch_requests_total", route="crunch:api:claims", method="POST", code="201") == 1
+    assert more("crunch_requests_total", route="crunch:project", method="other", code="405") == 1
+    assert more("crunch_status_seconds_count") == more("crunch_status_seconds_bucket", le="+Inf") == 1
+
+
+def test_only_staff_may_read_the_metrics(api: APIClient, stranger: APIClient, staff: APIClient) -> None:
+    assert [client.get("/metrics/").status_code for client in (stranger, api, staff)] == [401, 403, 200]
+    # As Prometheus asks.
+    accept = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.4"
+    assert staff.get("/metrics/", HTTP_ACCEPT=accept).status_code == 200
+
+
+@pytest.mark.slow
+def test_each_process_of_a_server_tells_the_requests_of_all(server: CrunchServer, second: CrunchServer) -> None:
+    posted: Sample = ("crunch_requests_total", (("code", "400"), ("method", "POST"), ("route", "crunch:api:statuses")))
+    with server.client("admin") as one, second.client("admin") as other:
+        for client in (one, other, other):
+            assert client.post("/api/statuses/", json={}).status_code == 400
+        assert measured(one)[posted] == measured(other)[posted] == 3
+        assert measured(one)["crunch_status_seconds_count", ()] == 3
+
+
+@pytest.mark.slow
+def test_claims_are_counted_as_they_are_and_few_rows_hold_the_numbers(database: None) -> None:
+    project = catalogue.create_project(name="Birds", max_attempts=1000)
+    dataset = catalogue.create_dataset(project, name="One")
+    api = signed_in(User.objects.get(username="alice"))
+    for number in range(counts.FOLD_EACH + 5):
+        found = claim(api).json()
+        if number % 2:
+            expire(dataset.pk)
+        else:
+            released = api.post(f"/api/claims/{found['claim']}/release/", {"fence": found["fence"]})
+            assert released.status_code == 200
+    kept = counts.of_claims()
+    assert kept == {"granted": 106, "released": 53, "expired": 52}
+    assert ClaimCount.objects.count() < 20
+    counts.fold_claims()
+    assert (counts.of_claims(), ClaimCount.objects.count()) == (kept, 3)

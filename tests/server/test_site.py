@@ -40,6 +40,7 @@ WRONG = {
     "CRUNCH_CSRF_TRUSTED_ORIGINS": "crunch.example.org",
     "CRUNCH_STORAGE_SETTINGS": "/nowhere/storage.toml",
     "CRUNCH_DATA": "/dev/null/data",
+    "PROMETHEUS_MULTIPROC_DIR": "/dev/null/metrics",
 }
 
 
