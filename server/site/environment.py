@@ -42,6 +42,14 @@ def boolean(name: str) -> bool:
     raise WrongSetting(f"{name}={os.environ[name]!r} is neither true nor false. Set it to 1 or 0, or unset it.")
 
 
+def log_format() -> str:
+    """CRUNCH_LOG_FORMAT: "text" or "json"."""
+    form = os.environ.get("CRUNCH_LOG_FORMAT") or "text"
+    if form not in ("text", "json"):
+        raise WrongSetting(f"CRUNCH_LOG_FORMAT={form!r} is neither text nor json. Set it to one of them, or unset it.")
+    return form
+
+
 def words(name: str, default: list[str]) -> list[str]:
     """A comma-separated list."""
     found = [word.strip() for word in os.environ.get(name, "").split(",")]

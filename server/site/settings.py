@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.utils.functional import SimpleLazyObject
 
+from server.operations import logs
 from server.site import environment
 
 DEBUG = environment.boolean("CRUNCH_DEBUG")
@@ -96,11 +97,4 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "COMPONENT_SPLIT_REQUEST": True,
 }
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "handlers": {"console": {"class": "logging.StreamHandler"}},
-    "root": {"handlers": ["console"], "level": "WARNING"},
-    # Scanners send these all day; each is answered 400, and needs no traceback.
-    "loggers": {"django.security.DisallowedHost": {"level": "CRITICAL"}},
-}
+LOGGING = logs.configuration(environment.log_format())

@@ -1,10 +1,13 @@
-"""What operators see of a real server process: health, readiness, metrics."""
+"""What operators see of a real server process: health, readiness, metrics, logs."""
 
 from __future__ import annotations
 
+import json
+import logging
 import sqlite3
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -16,11 +19,12 @@ from rest_framework.test import APIClient
 
 from crunch_tasks.contract import Stage, State
 from server.models import ClaimCount, Dataset
-from server.operations import health
+from server.operations import health, logs
 from server.services import catalogue, counts
 from tests.support.calls import claim, expire, signed_in, status
 from tests.support.servers import CrunchServer, crunch_server
 
+SECRET_KEY = "canary-secret-key"
 LAST = "auth", "0012_alter_user_first_name_max_length"
 
 Sample = tuple[str, tuple[tuple[str, str], ...]]
@@ -32,7 +36,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrunchServer]:
     (folder / "storage").mkdir()
     settings = folder / "storage.toml"
     settings.write_text(f'MEDIA_ROOT = "{folder / "storage"}"\n')
-    environment = {"PROMETHEUS_MULTIPROC_DIR": str(folder / "metrics")}
+    environment = {
+        "PROMETHEUS_MULTIPROC_DIR": str(folder / "metrics"),
+        "CRUNCH_LOG_FORMAT": "json",
+        "CRUNCH_SECRET_KEY": SECRET_KEY,
+    }
     with crunch_server(
         folder / "server", storage_settings=settings, environment=environment, users=("alice", "admin")
     ) as running:
@@ -198,3 +206,66 @@ def test_claims_are_counted_as_they_are_and_few_rows_hold_the_numbers(database: 
     assert ClaimCount.objects.count() < 20
     counts.fold_claims()
     assert (counts.of_claims(), ClaimCount.objects.count()) == (kept, 3)
+
+
+def log_lines(server: CrunchServer) -> list[dict[str, Any]]:
+    """All that the server wrote to standard error; each line must be JSON."""
+    return [json.loads(line) for line in server.log.read_text().splitlines()]
+
+
+@pytest.mark.slow
+def test_the_log_has_a_json_line_for_each_request_and_no_secret(server: CrunchServer) -> None:
+    token = server.tokens["alice"]
+    with server.client("alice") as alice:
+        given = alice.get("/api/next/", headers={"X-Request-ID": "of-the-proxy"})
+        assert given.headers["X-Request-ID"] == "of-the-proxy"
+        lost = alice.get(f"/projects/none/?token={token}", headers={"X-Request-ID": 'bad " one'})
+        # A token where it does not belong, such as in an address that is not there.
+        assert alice.get(f"/api/{token}/").status_code == 404
+        page = alice.get("/accounts/login/")
+        form = {"username": "alice", "password": "canary-password", "csrfmiddlewaretoken": page.cookies["csrftoken"]}
+        assert alice.post("/accounts/login/", data=form).status_code == 200
+    lines = log_lines(server)
+    by_request = {
+        request: [line for line in lines if line["request"] == request]
+        for request in ("of-the-proxy", lost.headers["X-Request-ID"])
+    }
+    [line] = by_request["of-the-proxy"]
+    assert 0 < line.pop("seconds") < 60
+    assert line.pop("time").endswith("+00:00")
+    assert line == {
+        "level": "INFO",
+        "logger": "server.operations.requests",
+        "message": "GET crunch:api:next 200",
+        "request": "of-the-proxy",
+        "route": "crunch:api:next",
+        "method": "GET",
+        "user": "alice",
+        "status": 200,
+    }
+    # Django's own line of a problem has the request's id too.
+    assert {line["logger"] for line in by_request[lost.headers["X-Request-ID"]]} == {
+        "server.operations.requests",
+        "django.request",
+    }
+    written = server.log.read_text()
+    assert not any(secret in written for secret in (token, "canary-password", SECRET_KEY))
+
+
+@pytest.mark.parametrize("formatter", [logs.Text(), logs.JSONLines()])
+def test_an_error_that_quotes_secrets_is_logged_without_them(
+    formatter: logging.Formatter, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, storage_key, password = "0123456789abcdef" * 2 + "01234567", 'canary"key', "canary-password"
+    options = {"bucket_name": "bucket", "secret_key": storage_key}
+    settings.SECRET_KEY = SECRET_KEY
+    settings.STORAGES = {"default": {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": options}}
+    monkeypatch.setitem(settings.DATABASES["default"], "PASSWORD", password)
+    monkeypatch.setattr(logs, "_known", logs._known.__wrapped__)
+    error = ValueError(f"{storage_key} {password} {SECRET_KEY} Authorization: Token {token}; {token}")
+    message = "postgresql://me:other-word@host of bucket"
+    record = logging.LogRecord("x", logging.ERROR, "x", 1, message, (), (ValueError, error, None))
+    written = formatter.format(record)
+    assert "bucket" in written and "ValueError" in written and "postgresql://me:" in written
+    for secret in (token, "canary", "other-word"):
+        assert secret not in written

@@ -36,6 +36,7 @@ def manage(folder: Path, *arguments: str, **environment: str) -> subprocess.Comp
 
 WRONG = {
     "CRUNCH_DEBUG": "maybe",
+    "CRUNCH_LOG_FORMAT": "xml",
     "CRUNCH_DATABASE_URL": "mysql://x/y",
     "CRUNCH_CSRF_TRUSTED_ORIGINS": "crunch.example.org",
     "CRUNCH_STORAGE_SETTINGS": "/nowhere/storage.toml",
