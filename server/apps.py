@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
+from django.contrib.auth.signals import user_logged_in
 from django.db.models.signals import post_migrate
 
 
@@ -15,5 +16,7 @@ class ServerConfig(AppConfig):
     def ready(self) -> None:
         # Importing the module registers the checks.
         from server import checks, triggers  # noqa: F401
+        from server.operations import sign_in
 
         post_migrate.connect(triggers.install, sender=self)
+        user_logged_in.connect(sign_in.forget)

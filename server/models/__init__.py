@@ -10,6 +10,7 @@ from server.models.installation import Installation
 from server.models.items import Item
 from server.models.members import AccessToken, Membership, Role
 from server.models.projects import Project
+from server.models.sign_in import SignInAttempt
 from server.models.statuses import Status
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Membership",
     "Project",
     "Role",
+    "SignInAttempt",
     "StateCount",
     "Status",
     "WorkflowVersion",

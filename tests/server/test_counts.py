@@ -1,14 +1,16 @@
-"""The kept numbers of datasets in each state are right, whatever changes a state, and few rows hold them."""
+"""The kept numbers of datasets in each state, and of claims, are right whatever changes, and few rows hold them."""
 
 from __future__ import annotations
 
 import pytest
+from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connection
 from django.db.models import Sum
 
-from server.models import Dataset, Item, Project, StateCount
+from server.models import ClaimCount, Dataset, Item, Project, StateCount
 from server.services import catalogue, counts
+from tests.support.calls import claim, expire, signed_in
 
 pytestmark = pytest.mark.slow
 
@@ -69,3 +71,21 @@ def test_a_migration_makes_triggers_that_are_missing_and_counts_anew(birds: Proj
     birds.datasets.update(state="completed")
     assert kept(birds) == {"completed": 3}
     assert StateCount.objects.aggregate(all=Sum("delta"))["all"] == Dataset.objects.count()
+
+
+def test_claims_are_counted_as_they_are_and_folded_on_the_way(database: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counts, "FOLD_EACH", 11)
+    dataset = catalogue.create_dataset(catalogue.create_project(name="Birds", max_attempts=100), name="One")
+    api = signed_in(User.objects.get(username="alice"))
+    for number in range(24):
+        found = claim(api).json()
+        if number % 2:
+            expire(dataset.pk)
+        else:
+            released = api.post(f"/api/claims/{found['claim']}/release/", {"fence": found["fence"]})
+            assert released.status_code == 200
+    kept = counts.of_claims()
+    assert kept == {"granted": 24, "released": 12, "expired": 11}
+    assert ClaimCount.objects.count() < 10
+    counts.fold_claims()
+    assert (counts.of_claims(), ClaimCount.objects.count()) == (kept, 3)

@@ -1,4 +1,4 @@
-"""What operators see of a real server process: health, readiness, metrics, logs."""
+"""What operators see of a real server process: health, readiness, metrics, logs, and sign-in by many."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import json
 import logging
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -18,9 +20,10 @@ from pytest_django import DjangoAssertNumQueries
 from rest_framework.test import APIClient
 
 from crunch_tasks.contract import Stage, State
-from server.models import ClaimCount, Dataset
+from server.models import Dataset
 from server.operations import health, logs
-from server.services import catalogue, counts
+from server.operations.sign_in import LIMIT
+from server.services import catalogue
 from tests.support.calls import claim, expire, signed_in, status
 from tests.support.servers import CrunchServer, crunch_server
 
@@ -189,25 +192,6 @@ def test_each_process_of_a_server_tells_the_requests_of_all(server: CrunchServer
         assert measured(one)["crunch_status_seconds_count", ()] == 3
 
 
-@pytest.mark.slow
-def test_claims_are_counted_as_they_are_and_few_rows_hold_the_numbers(database: None) -> None:
-    project = catalogue.create_project(name="Birds", max_attempts=1000)
-    dataset = catalogue.create_dataset(project, name="One")
-    api = signed_in(User.objects.get(username="alice"))
-    for number in range(counts.FOLD_EACH + 5):
-        found = claim(api).json()
-        if number % 2:
-            expire(dataset.pk)
-        else:
-            released = api.post(f"/api/claims/{found['claim']}/release/", {"fence": found["fence"]})
-            assert released.status_code == 200
-    kept = counts.of_claims()
-    assert kept == {"granted": 106, "released": 53, "expired": 52}
-    assert ClaimCount.objects.count() < 20
-    counts.fold_claims()
-    assert (counts.of_claims(), ClaimCount.objects.count()) == (kept, 3)
-
-
 def log_lines(server: CrunchServer) -> list[dict[str, Any]]:
     """All that the server wrote to standard error; each line must be JSON."""
     return [json.loads(line) for line in server.log.read_text().splitlines()]
@@ -269,3 +253,18 @@ def test_an_error_that_quotes_secrets_is_logged_without_them(
     assert "bucket" in written and "ValueError" in written and "postgresql://me:" in written
     for secret in (token, "canary", "other-word"):
         assert secret not in written
+
+
+@pytest.mark.slow
+def test_guesses_at_once_and_at_several_processes_find_one_another(server: CrunchServer, second: CrunchServer) -> None:
+    def guess(number: int) -> int:
+        with httpx.Client(base_url=(server, second)[number % 2].url, timeout=60) as browser:
+            form = {"username": f"guess{number}", "password": "wrong"}
+            form["csrfmiddlewaretoken"] = browser.get("/accounts/login/").cookies["csrftoken"]
+            return browser.post("/accounts/login/", data=form, headers={"X-Forwarded-For": "192.0.2.9"}).status_code
+
+    with ThreadPoolExecutor(6) as pool:
+        answers = Counter(pool.map(guess, range(LIMIT + 3)))
+    assert answers[200] <= LIMIT
+    assert answers[429] >= 3
+    assert answers.total() == LIMIT + 3
