@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -268,3 +272,21 @@ def test_guesses_at_once_and_at_several_processes_find_one_another(server: Crunc
     assert answers[200] <= LIMIT
     assert answers[429] >= 3
     assert answers.total() == LIMIT + 3
+
+
+@pytest.mark.slow
+def test_the_documented_backup_of_a_running_server_is_whole(server: CrunchServer, tmp_path: Path) -> None:
+    page = Path(__file__).parents[2] / "docs" / "operations.md"
+    [command] = re.findall(r"^ {4}\.venv/bin/python -c \"(import sqlite3.*)\"$", page.read_text(), re.MULTILINE)
+    (tmp_path / "crunch-data").symlink_to(server.folder)
+    subprocess.run([sys.executable, "-c", command], cwd=tmp_path, check=True)
+    with sqlite3.connect(tmp_path / "backup.sqlite3") as copy:
+        assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        tokens = dict(
+            copy.execute(
+                "SELECT username, key FROM authtoken_token JOIN auth_user ON auth_user.id = user_id"
+            ).fetchall()
+        )
+        triggers = copy.execute("SELECT count(*) FROM sqlite_master WHERE type = 'trigger'").fetchone()
+    assert tokens == server.tokens
+    assert triggers[0] >= 3
