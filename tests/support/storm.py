@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -96,7 +97,9 @@ def storm(process: int) -> int:
 
 
 def check(_: int) -> tuple[int, int]:
-    """How many claims and statuses there are, all of them as they must be."""
+    """How many claims and statuses there are, all of them as they must be, and counted."""
     picture = Picture.taken(Project.objects.get(slug="birds").pk)
     check_picture(picture)
+    ends = Counter(claim.end_reason for claim in picture.claims.values() if claim.ended)
+    assert counts.of_claims() == ends + Counter({counts.GRANTED: len(picture.claims)})
     return len(picture.claims), len(picture.statuses)
