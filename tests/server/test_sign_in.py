@@ -95,3 +95,22 @@ def test_what_was_typed_is_not_kept_and_old_attempts_go() -> None:
     later(seconds=WINDOW.total_seconds() + 1)  # type: ignore[arg-type]
     sign_in("alice")
     assert SignInAttempt.objects.count() == 2
+
+
+@pytest.mark.parametrize("where", ["/accounts/login/", "/admin/login/"])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"data": {}},
+        {"data": {"username": "\x00", "password": "\x00"}},
+        {"data": {"username": "a" * 100_000, "password": "x"}},
+        {"data": b"username=%ff%ed%a0%80&password=", "content_type": "application/x-www-form-urlencoded"},
+        {"data": b'{"username": [1]}', "content_type": "application/json"},
+        {"data": {"username": ["alice", "bob"], "password": "x"}, "REMOTE_ADDR": "unix:"},
+        {"data": {"username": "x", "password": "x"}, "REMOTE_ADDR": "fe80::1%eth0"},
+    ],
+)
+def test_nothing_that_is_sent_is_a_server_error(where: str, sent: dict[str, Any]) -> None:
+    answer = Client(HTTP_X_REQUEST_ID="\n<script>").post(where, **sent)
+    assert answer.status_code == 200
+    assert "script" not in answer.headers["X-Request-ID"]
