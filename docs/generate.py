@@ -134,7 +134,7 @@ def permissions_page() -> str:
 
 def _who_may(need: Any) -> list[str]:
     if need.role is None:
-        inside = "yes³" if need.whole else "yes"
+        inside = "staff³" if need.staff else "yes³" if need.whole else "yes"
         return ["" if need.signed_in else "yes", *[inside] * 5]
     outside = "yes¹" if need.public and not need.signed_in else ""
     ranks = [rank >= need.role.rank for rank in range(4)]

@@ -32,6 +32,7 @@ class Act(StrEnum):
     SIGN_IN = "use the API"
     CREATE_PROJECT = "make a project"
     OWN_TOKENS = "make and end one's own tokens"
+    WATCH = "read the site's metrics"
     # In a project.
     SEE = "see the pages, the catalogue and the files"
     SEE_MACHINES = "see who ran and changed what, and on which machine"
@@ -45,7 +46,7 @@ class Act(StrEnum):
 class Need(NamedTuple):
     """What an act needs. In a project: `role`, and with `own_right` also the right of its own.
 
-    On the site: nothing, `signed_in`, or a `whole` person: signed in, and not by a token of narrower scope.
+    On the site: nothing, `signed_in`, a `whole` person (not by a token of narrower scope), or one of the `staff`.
     """
 
     role: Role | None = None
@@ -53,6 +54,7 @@ class Need(NamedTuple):
     own_right: bool = False
     signed_in: bool = True
     whole: bool = False
+    staff: bool = False
 
 
 NEEDS = {
@@ -60,6 +62,7 @@ NEEDS = {
     Act.SIGN_IN: Need(),
     Act.CREATE_PROJECT: Need(whole=True),
     Act.OWN_TOKENS: Need(whole=True),
+    Act.WATCH: Need(whole=True, staff=True),
     Act.SEE: Need(Role.VIEWER, public=True, signed_in=False),
     Act.SEE_MACHINES: Need(Role.VIEWER),
     Act.RUN: Need(Role.RUNNER),
@@ -125,7 +128,10 @@ class Actor:
         return not need.own_right or role is Role.MANAGER or self._edits_workflow(project)
 
     def _may_on_site(self, need: Need) -> bool:
-        return not need.signed_in or (self.user.is_authenticated and (self.is_whole or not need.whole))
+        if not need.signed_in:
+            return True
+        is_enough = (self.is_whole or not need.whole) and (self.user.is_staff or not need.staff)
+        return self.user.is_authenticated and is_enough
 
     def _edits_workflow(self, project: Project) -> bool:
         # Of a manager with a token for less, the right is as the token says: it has none of its own.

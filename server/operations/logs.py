@@ -22,7 +22,7 @@ HIDDEN = "[hidden]"
 SHORTEST = 6
 """Shorter ones are not struck out: the word would vanish wherever it stands, and guessing it is easier than reading."""
 
-TOKEN = re.compile(r"\b(Token|Bearer|Basic) +[^\s\"',]{12,}|\b[0-9a-f]{40}\b", re.IGNORECASE)
+TOKEN = re.compile(r"\b(Token|Bearer|Basic) +[^\s\"',]{12,}|\b[0-9a-f]{40}\b|\bcrunch_[\w-]{43}", re.IGNORECASE)
 """What follows the scheme in an Authorization header, and what tokens look like on their own."""
 
 PASSWORD_IN_URL = re.compile(r"(?<=://)([^\s/:@]*):[^\s/@]+(?=@)")

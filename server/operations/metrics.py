@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from django.http import HttpResponse
 from django.utils import timezone
@@ -20,12 +20,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.multiprocess import MultiProcessCollector
 from rest_framework.negotiation import BaseContentNegotiation
-from rest_framework.permissions import IsAdminUser
 from rest_framework.request import Request
 
 from server.api.base import API
 from server.models import Dataset
 from server.models.claims import ClaimEnd
+from server.permissions import Act
 from server.services import counts
 
 STATUS_ROUTE = "crunch:api:statuses"
@@ -86,7 +86,7 @@ class AnyAccepted(BaseContentNegotiation):
 class Metrics(API):
     """All metrics, to staff: the names of private projects are among them."""
 
-    permission_classes = [IsAdminUser]
+    acts: ClassVar = {"get": Act.WATCH}
     content_negotiation_class = AnyAccepted
 
     def get(self, _request: Request) -> HttpResponse:

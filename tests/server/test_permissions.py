@@ -97,11 +97,17 @@ BODIES: dict[str, dict[str, Any]] = {
 """What a call has to name, so that it is known which project it is about."""
 
 
+def is_of_api(route: Route) -> bool:
+    return route.path.startswith("/api/") or route.act is Act.WATCH
+
+
 def expected(route: Route, who: str, visibility: str) -> set[int]:
     """The answers that say no: none of them when it is allowed."""
-    need, is_api = NEEDS[route.act], "api/" in route.path
+    need, is_api = NEEDS[route.act], is_of_api(route)
     if is_api and who == "anonymous":
         return {401}
+    if need.staff:
+        return {403}
     if need.role is None or (route.method == "GET" and "<" not in route.path):
         # A list has what the caller may see, be it nothing.
         return {302} if need.signed_in and who == "anonymous" else set()
@@ -121,7 +127,7 @@ def call(world: World, route: Route, who: str) -> Any:
     user = world.people.get(who)
     if "/claims/" in route.path:
         world.let_hold(user)
-    if "api/" in route.path:
+    if is_of_api(route):
         client: Any = signed_in(user) if user else APIClient()
         body = {**BODIES.get(route.path, {})}
         if "dataset" in body:

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('server', '0006_claim_counts'),
+        ('server', '0007_claim_counts'),
     ]
 
     operations = [

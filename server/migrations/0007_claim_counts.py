@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('server', '0003_state_counts'),
+        ('server', '0006_grid_filled'),
     ]
 
     operations = [
