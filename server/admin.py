@@ -101,7 +101,7 @@ class ItemAdmin(NodeAdmin):
     raw_id_fields = ["parent"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Item]:
-        return super().get_queryset(request).filter(as_project=None, as_dataset=None)
+        return super().get_queryset(request).filter(plain=True)
 
 
 @admin.register(Project)

@@ -16,6 +16,15 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.AddField(
+            model_name='item',
+            name='plain',
+            field=models.BooleanField(default=True, editable=False, help_text='Neither a project nor a dataset.'),
+        ),
+        migrations.AddIndex(
+            model_name='item',
+            index=models.Index(condition=models.Q(('plain', True)), fields=['parent', 'id'], name='server_item_plain'),
+        ),
+        migrations.AddField(
             model_name='dataset',
             name='key',
             field=server.models.datasets.PlainCharField(default='', editable=False, help_text='The last part of its slug, to find it by within its project.', max_length=255),

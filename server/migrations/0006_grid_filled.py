@@ -11,6 +11,8 @@ BATCH = 1000
 def fill(apps, schema_editor):
     """In batches, each a transaction of its own: it can be ended at any time, and run again."""
     datasets = apps.get_model("server", "Dataset").objects.using(schema_editor.connection.alias)
+    items = apps.get_model("server", "Item").objects.using(schema_editor.connection.alias)
+    items.exclude(as_project=None).update(plain=False)
     last_pk = 0
     while batch := list(_with_last_status(apps, datasets.filter(pk__gt=last_pk).order_by("pk"))[:BATCH]):
         with transaction.atomic(using=schema_editor.connection.alias):
@@ -36,6 +38,8 @@ def _fill(apps, alias, batch):
             dataset.stage, dataset.stage_state = status.stage, status.state
         if status and dataset.state == "failed":
             dataset.failure = _failure(apps, alias, dataset, status)
+    items = apps.get_model("server", "Item").objects.using(alias)
+    items.filter(pk__in=[dataset.pk for dataset in batch]).update(plain=False)
     names = ["key", "updated", "stage", "stage_state", "failure"]
     apps.get_model("server", "Dataset").objects.using(alias).bulk_update(batch, names, batch_size=200)
 

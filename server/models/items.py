@@ -18,11 +18,14 @@ class Item(models.Model):
     parent = models.ForeignKey("self", models.CASCADE, null=True, blank=True, related_name="children")
     description = models.CharField(max_length=NAME_LENGTH, blank=True, default="", help_text="A sentence about it.")
     details = models.TextField(blank=True, default="", help_text="A longer description, in Markdown.")
+    plain = models.BooleanField(default=True, editable=False, help_text="Neither a project nor a dataset.")
     created = models.DateTimeField(auto_now_add=True)
     modified = models.DateTimeField(auto_now=True)
 
     class Meta:
         ordering = ("id",)
+        # A project's own items, which would be few among very many datasets.
+        indexes = [models.Index(fields=["parent", "id"], name="server_item_plain", condition=models.Q(plain=True))]
 
     def __str__(self) -> str:
         return self.name

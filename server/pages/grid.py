@@ -78,7 +78,7 @@ def page(chosen: Selection, by: str, query: Mapping[str, str]) -> GridPage:
     more, found = len(found) > ROWS, found[:ROWS]
     if back:
         found.reverse()
-    ends = (_cursor(by, found[0]), _cursor(by, found[-1])) if found else ("", "")
+    ends = (cursor(by, found[0]), cursor(by, found[-1])) if found else ("", "")
     is_first, is_last = (not more, False) if back else (after is None, not more)
     rows = [
         Row(dataset, cells(dataset), progress(dataset.progress), attempt_number(dataset, chosen.project.max_attempts))
@@ -103,16 +103,17 @@ def _ordered(rows: DatasetQuerySet, by: str, place: tuple[Any, ...] | None, back
     return rows.order_by("updated", "pk") if back else rows.order_by("-updated", "-pk")
 
 
-def _cursor(by: str, dataset: Dataset) -> str:
+def cursor(by: str, dataset: Dataset) -> str:
+    """Where the dataset stands in this order; not a secret, but nothing that others should make."""
     if by == NAME:
         return str(dataset.key)
     return f"{(dataset.updated - _EPOCH) // _MICROSECOND}-{dataset.pk}"
 
 
-def _read(by: str, cursor: str) -> tuple[Any, ...] | None:
-    """The place that a cursor names: a key, or a time and a dataset's number; None for none and for nonsense."""
+def _read(by: str, text: str) -> tuple[Any, ...] | None:
+    """The place that a cursor's text names: a key, or a time and a dataset's number; None for none and for nonsense."""
     if by == NAME:
         # PostgreSQL refuses a NUL.
-        return (cursor,) if cursor and "\x00" not in cursor else None
-    found = re.fullmatch(r"([0-9]{1,16})-([0-9]{1,18})", cursor)
+        return (text,) if text and "\x00" not in text else None
+    found = re.fullmatch(r"([0-9]{1,16})-([0-9]{1,18})", text)
     return (_EPOCH + int(found[1]) * _MICROSECOND, int(found[2])) if found else None

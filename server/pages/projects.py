@@ -61,7 +61,7 @@ class ProjectPage(TemplateView):
             sort=sort,
             page=grid.page(chosen, sort, self.request.GET),
             attributes=project.attributes.all(),
-            items=Item.objects.filter(parent=project, as_dataset=None, as_project=None)[:ITEMS_SHOWN],
+            items=Item.objects.filter(parent=project, plain=True)[:ITEMS_SHOWN],
             **allowed(self.request, project),
             **kwargs,
         )

@@ -60,6 +60,7 @@ def prepare(node: Item) -> None:
     """Give a new node its slug, and a dataset its project and path. Raises ValidationError as `create_...` do."""
     if isinstance(node, Dataset):
         node.project = Project.objects.get(item_ptr=node.parent)
+    node.plain = not isinstance(node, Dataset | Project)
     node.slug = _free_slug(node)
     if isinstance(node, Dataset):
         node.key = key_of(node.slug)

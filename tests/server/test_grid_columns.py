@@ -11,11 +11,11 @@ from django.core.management import call_command
 from django.db.models import F
 
 from crunch_tasks.contract import Stage, State
-from server.models import Dataset, Failure
+from server.models import Dataset, Failure, Item
 from server.services import catalogue, statuses
 from server.services.statuses import Event
 
-COLUMNS = ("slug", "key", "stage", "stage_state", "updated", "failure__signature", "failure__example")
+COLUMNS = ("slug", "plain", "key", "stage", "stage_state", "updated", "failure__signature", "failure__example")
 
 
 def old_client(dataset: Dataset, *states: tuple[Stage, State], note: str = "") -> None:
@@ -27,6 +27,7 @@ def old_client(dataset: Dataset, *states: tuple[Stage, State], note: str = "") -
 def test_a_server_of_before_gets_them_from_its_statuses(database: None) -> None:
     project = catalogue.create_project(name="Birds")
     waiting, running, silent, done, failed = (catalogue.create_dataset(project, name=n) for n in ("a b", *"cdef"))
+    part = catalogue.create_item(project, name="part")
     old_client(running, (Stage.SETUP, State.START), (Stage.SETUP, State.SUCCESS))
     old_client(silent, (Stage.SETUP, State.START))
     Dataset.objects.filter(pk=silent.pk).update(fence=F("fence") + 1, stage=None, stage_state=None)
@@ -40,8 +41,9 @@ def test_a_server_of_before_gets_them_from_its_statuses(database: None) -> None:
 
     before = kept()
     assert before[-1][-2:] == ("No reads in … files.", "No reads in 7 files.")
-    assert before[0][1] == "a-b"
+    assert before[0][2] == "a-b"
     call_command("migrate", "server", "0003_state_counts", verbosity=0)
     call_command("migrate", verbosity=0)
     assert kept() == before
     assert Failure.objects.count() == 1
+    assert list(Item.objects.filter(plain=True)) == [part]

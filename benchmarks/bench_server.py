@@ -1,0 +1,204 @@
+"""`make bench-server`: each page and each call that answers one page of rows, with few datasets and with very many.
+
+On PostgreSQL, through Django's test client: the work of the server and its database, without a network. It prints the
+medians side by side, and how PostgreSQL goes about the queries of the project's page.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from django.test import Client
+
+    from tests.support.servers import Postgres
+
+FEW, MANY = 1_000, 1_000_000
+TIMES = 20
+
+PROJECT = "/projects/birds/"
+
+HOT = [
+    PROJECT,
+    f"{PROJECT}?state=failed&sort=updated",
+    f"{PROJECT}?state=completed&q=sample-00005",
+    f"{PROJECT}failures",
+]
+"""Pages whose queries are explained."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """Something that is measured, by its name."""
+
+    name: str
+    do: Callable[[], Any]
+
+
+def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "server.site.settings")
+    os.environ.setdefault("CRUNCH_SECRET_KEY", "only-for-measuring")
+    os.environ["CRUNCH_DATABASE_URL"] = "sqlite://"
+    import django
+
+    django.setup()
+    from django.test.utils import setup_test_environment
+
+    from tests.support.servers import postgres
+
+    setup_test_environment()
+    with postgres() as cluster:
+        few = _measured(cluster, FEW, explain=False)
+        many = _measured(cluster, MANY, explain=True)
+    print(f"\n| | ms at {FEW:,} | ms at {MANY:,} | x |\n|---|---:|---:|---:|")
+    for name, before in few.items():
+        print(f"| {name} | {before:.1f} | {many[name]:.1f} | {many[name] / before:.2f} |")
+
+
+def _measured(cluster: Postgres, count: int, *, explain: bool) -> dict[str, float]:
+    """Milliseconds of each call, in a new database with `count` datasets."""
+    from benchmarks.server_rows import fill
+
+    with _database(cluster.new_database()):
+        began = time.perf_counter()
+        fill(count)
+        print(f"{count:,} datasets filled in in {time.perf_counter() - began:.0f} s", file=sys.stderr)
+        browser = _alice()
+        found = {call.name: _median_ms(call.do) for call in _calls(browser, count)}
+        if explain:
+            _explain(browser, _middle_of_updated(count))
+            for path in HOT:
+                _explain(browser, path)
+        return found
+
+
+@contextmanager
+def _database(url: str) -> Iterator[None]:
+    """The database at `url` in place of the settings' one, with its tables."""
+    from django.core.management import call_command
+    from django.db import connections
+    from django.db.utils import ConnectionHandler
+
+    from server.site import environment
+
+    os.environ["CRUNCH_DATABASE_URL"] = url
+    before = connections["default"]
+    connections["default"] = ConnectionHandler({"default": environment.database()})["default"]
+    try:
+        call_command("migrate", verbosity=0)
+        yield
+    finally:
+        connections["default"].close()
+        connections["default"] = before
+
+
+def _alice() -> Client:
+    from django.contrib.auth.models import User
+    from django.test import Client
+    from rest_framework.authtoken.models import Token
+
+    alice = User.objects.create_user("alice", is_superuser=True, is_staff=True)
+    browser = Client(headers={"authorization": f"Token {Token.objects.create(user=alice).key}"})
+    browser.force_login(alice)
+    return browser
+
+
+def _calls(browser: Client, count: int) -> list[Call]:
+    middle = f"sample-{count // 2:07}"
+    dataset = f"birds:{middle}"
+    number = browser.get(f"/api/datasets/{dataset}/").json()["id"]
+    paths = {
+        "projects": "/",
+        "project": PROJECT,
+        "project, from the middle": f"{PROJECT}?after={middle}",
+        "project, last updated": f"{PROJECT}?sort=updated",
+        "project, last updated, from the middle": _middle_of_updated(count),
+        "project, failed": f"{PROJECT}?state=failed",
+        "project, failed, last updated": f"{PROJECT}?state=failed&sort=updated",
+        "project, search": f"{PROJECT}?q=sample-00005",
+        "project, failed, search": f"{PROJECT}?state=failed&q=sample",
+        "dataset": f"{PROJECT}datasets/{dataset}",
+        "API projects": "/api/projects/",
+        "API datasets": "/api/datasets/",
+        "API dataset": f"/api/datasets/{dataset}/",
+        "API statuses of a dataset": f"/api/statuses/?dataset={number}",
+        "API next": "/api/next/",
+    }
+    claimed: list[dict[str, Any]] = []
+    return [
+        *(Call(name, partial(_get, browser, path)) for name, path in paths.items()),
+        Call("API claim", lambda: claimed.append(_claim(browser, len(claimed)))),
+        Call("API status", lambda: _start(browser, claimed.pop(0))),
+        Call("failures (with the number of failed ones)", partial(_get, browser, f"{PROJECT}failures")),
+    ]
+
+
+def _middle_of_updated(count: int) -> str:
+    """The address of the page that begins in the middle of the order by time."""
+    from server.models import Dataset
+    from server.pages import grid
+
+    dataset = Dataset.objects.get(slug=f"birds:sample-{count // 2:07}")
+    return f"{PROJECT}?sort=updated&after={grid.cursor(grid.UPDATED, dataset)}"
+
+
+def _get(browser: Client, path: str) -> Any:
+    return _expect(200, browser.get(path))
+
+
+def _claim(browser: Client, number: int) -> dict[str, Any]:
+    body = {"project": "birds", "request_id": f"r{number}", "client": "bench"}
+    answer = browser.post("/api/claims/", json.dumps(body), content_type="application/json")
+    found: dict[str, Any] = _expect(201, answer).json()
+    return found
+
+
+def _start(browser: Client, claim: dict[str, Any]) -> None:
+    body = {"dataset": claim["dataset"]["id"], "claim": claim["claim"], "fence": claim["fence"], "stage": 1, "state": 1}
+    body["event_id"] = f"bench-{claim['claim']}"
+    _expect(201, browser.post("/api/statuses/", json.dumps(body), content_type="application/json"))
+
+
+def _expect(status: int, answer: Any) -> Any:
+    if answer.status_code != status:
+        raise RuntimeError(f"{answer.request['PATH_INFO']} answered {answer.status_code}: {answer.content[:500]!r}")
+    return answer
+
+
+def _median_ms(do: Callable[[], Any]) -> float:
+    times = []
+    do()  # What is read or compiled once is no part of it.
+    for _ in range(TIMES):
+        began = time.perf_counter()
+        do()
+        times.append(1000 * (time.perf_counter() - began))
+    return statistics.median(times)
+
+
+def _explain(browser: Client, path: str) -> None:
+    """Print how PostgreSQL answers each query on datasets of this page."""
+    from django.db import connection
+    from django.test.utils import CaptureQueriesContext
+
+    with CaptureQueriesContext(connection) as captured:
+        browser.get(path)
+    for query in captured.captured_queries:
+        if 'FROM "server_dataset"' in query["sql"]:
+            with connection.cursor() as cursor:
+                cursor.execute("EXPLAIN (ANALYZE, COSTS OFF) " + query["sql"].replace("%", "%%"))
+                plan = "\n".join(line for (line,) in cursor.fetchall())
+            where = query["sql"].partition(" WHERE ")[2]
+            print(f"\n{path}\n... WHERE {where}\n{plan}")
+
+
+if __name__ == "__main__":
+    main()
