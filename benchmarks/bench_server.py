@@ -30,7 +30,7 @@ PROJECT = "/projects/birds/"
 HOT = [
     PROJECT,
     f"{PROJECT}?state=failed&sort=updated",
-    f"{PROJECT}?state=completed&q=sample-00005",
+    f"{PROJECT}?state=failed&q=sample",
     f"{PROJECT}failures",
 ]
 """Pages whose queries are explained."""

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.generic import TemplateView
 
+from server.models import Project
 from server.pages import find, grid
 from server.permissions import Act, actor_of
 from server.services import audit, bulk
 from server.services.bulk import Operation, Outcome
+from server.services.selection import Selection
 
 TITLES = {
     Operation.RETRY: "Retry failed datasets",
@@ -38,7 +40,7 @@ class BulkAct(TemplateView):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         project = find.project(self.request, kwargs.pop("project"), self.acts["get"])
-        chosen = grid.selection(project, self.request.GET)
+        chosen = _chosen(self.request, project)
         would = bulk.perform(chosen, self.operation, dry_run=True)
         return super().get_context_data(
             project=project,
@@ -56,12 +58,21 @@ class BulkAct(TemplateView):
 
     def post(self, request: HttpRequest, project: str) -> HttpResponse:
         found = find.project(request, project, self.acts["post"])
-        chosen = grid.selection(found, request.GET)
+        chosen = _chosen(request, found)
         done = bulk.perform(chosen, self.operation)
         after = {"count": done.count, "state": chosen.state, "search": chosen.text}
         audit.note(actor_of(request), self.operation.value, found.slug, found, after=after)
         messages.success(request, told(self.operation, done.count))
         return redirect("crunch:project", project)
+
+
+def _chosen(request: HttpRequest, project: Project) -> Selection:
+    """The selection. A filter that is not understood (404) must not widen it, as it does on the project's page."""
+    chosen = grid.selection(project, request.GET)
+    understood = {"state": chosen.state, "failure": chosen.failure, "q": chosen.text}
+    if any(request.GET.get(name) and not value for name, value in understood.items()):
+        raise Http404
+    return chosen
 
 
 def datasets(count: int) -> str:

@@ -106,6 +106,14 @@ def test_the_page_offers_the_acts_for_what_it_lists(browser: Client, birds: Proj
     assert link == f"{PROJECT}reset?state=failed&amp;q=reads"
 
 
+@pytest.mark.parametrize("filters", ["?state=faild", "?failure=x", "?failure=1e9", "?q=%20", "?q=egg&state=%00"])
+def test_a_filter_that_is_not_understood_selects_nothing(browser: Client, birds: Project, filters: str) -> None:
+    before = states(birds)
+    assert browser.get(f"{PROJECT}reset{filters}").status_code == 404
+    assert browser.post(f"{PROJECT}reset{filters}").status_code == 404
+    assert states(birds) == before
+
+
 # --- failures in groups ----------------------------------------------------------------------------------------------
 
 
