@@ -9,6 +9,7 @@ from rest_framework import serializers, viewsets
 
 from server.api.base import API
 from server.api.fields import ItemSlugField
+from server.api.filters import ATTRIBUTES
 from server.api.noted import CATALOGUE_ACTS, check_item, noted, noted_delete
 from server.kinds import KINDS
 from server.models import Attribute, Item
@@ -56,7 +57,10 @@ def _serializer(name: str) -> type[AttributeSerializer]:
 
 def _views(name: str) -> type[viewsets.ModelViewSet[Attribute]]:
     queryset = Attribute.objects.filter(kind=name).select_related("item").order_by("pk")
-    values = {"queryset": queryset, "serializer_class": _serializer(name), "lookup_value_regex": "[0-9]{1,18}"}
+    values = {
+        **{"queryset": queryset, "lists": ATTRIBUTES},
+        **{"serializer_class": _serializer(name), "lookup_value_regex": "[0-9]{1,18}"},
+    }
     return type(f"{_camel(name)}AttributeViews", (AttributeViews,), values)
 
 

@@ -19,13 +19,13 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import exceptions, parsers, permissions, renderers, serializers, status
 from rest_framework.authentication import SessionAuthentication, TokenAuthentication
-from rest_framework.pagination import PageNumberPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView, exception_handler
 
-from crunch_tasks.contract import PAGE_SIZE
 from crunch_tasks.errors import Refused
+from server.api.filters import Narrowing
+from server.api.paging import Pages
 from server.permissions import NEEDS, Act, actor_of, project_of
 from server.services import tokens
 
@@ -71,10 +71,6 @@ class JSONRenderer(renderers.JSONRenderer):
     """JSON in ASCII: a message may quote a lone surrogate of the request, which no encoding has."""
 
     ensure_ascii = True
-
-
-class Pages(PageNumberPagination):
-    page_size = PAGE_SIZE
 
 
 def answer_problem(error: Exception, context: dict[str, Any]) -> Response | None:
@@ -126,7 +122,8 @@ class Documented(AutoSchema):
     def get_response_serializers(self) -> Any:
         good = super().get_response_serializers()
         if self.method == "GET":
-            return {200: good, **problems(401, 403, 404)}
+            wrong = problems(400) if self._is_list_view(good) else {}
+            return {200: good, **wrong, **problems(401, 403, 404)}
         if self.method == "DELETE":
             return {204: OpenApiResponse(description="It is gone."), **problems(401, 403, 404)}
         code = 201 if getattr(self.view, "action", "") == "create" else 200
@@ -172,6 +169,7 @@ class API(APIView):
     renderer_classes = [JSONRenderer]
     throttle_classes: list[Any] = []
     pagination_class: Any = Pages
+    filter_backends: Any = [Narrowing]
 
     @property
     def act(self) -> Act:

@@ -16,6 +16,7 @@ from rest_framework.response import Response
 
 from server.api.base import API, problems
 from server.api.fields import ItemSlugField, RawTextField
+from server.api.filters import DATASETS, ITEMS, PROJECTS
 from server.api.noted import CATALOGUE_ACTS, check_item, noted, noted_delete
 from server.kinds import ExplicitBooleanField
 from server.models import Dataset, Item, Project
@@ -234,6 +235,7 @@ class ProjectViews(NodeViews):
     }
     queryset = Project.objects.order_by("pk")
     serializer_class = ProjectSerializer
+    lists = PROJECTS
 
     def get_queryset(self) -> QuerySet[Project]:
         return super().get_queryset().filter(pk__in=actor_of(self.request).projects(Act.SEE).values("pk"))
@@ -277,6 +279,7 @@ class DatasetViews(NodeViews):
     acts: ClassVar = {**CATALOGUE_ACTS, "reset": Act.STEER, "retry": Act.STEER}
     queryset = Dataset.objects.select_related("parent", "project").prefetch_related("attributes").order_by("pk")
     serializer_class = DatasetSerializer
+    lists = DATASETS
     tree: dict[int, list[Item]] | None = None
 
     def get_queryset(self) -> QuerySet[Dataset]:
@@ -318,6 +321,7 @@ class DatasetViews(NodeViews):
 class ItemViews(NodeViews):
     queryset = Item.objects.select_related("parent").prefetch_related("attributes").order_by("pk")
     serializer_class = ItemSerializer
+    lists = ITEMS
 
     def get_queryset(self) -> QuerySet[Item]:
         return actor_of(self.request).items(super().get_queryset(), Act.SEE)

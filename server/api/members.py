@@ -49,7 +49,9 @@ class WorkflowVersionSerializer(serializers.ModelSerializer[WorkflowVersion]):
 
 
 class ProjectPart(API):
-    """A view of what belongs to one project, named in the address."""
+    """A view of what belongs to one project, named in the address. Its lists have one order."""
+
+    filter_backends: ClassVar[list[Any]] = []
 
     def project(self) -> Project:
         """The project, in which the caller may do the view's act."""
@@ -146,6 +148,7 @@ class TokensView(API, generics.ListAPIView[AccessToken]):
     """One's own access tokens."""
 
     acts: ClassVar = {"get": Act.OWN_TOKENS, "post": Act.OWN_TOKENS}
+    filter_backends: ClassVar[list[Any]] = []
     serializer_class = TokenSerializer
     queryset = AccessToken.objects.none()
 

@@ -6,7 +6,7 @@ import re
 from typing import Any, ClassVar
 
 from django.db.models import QuerySet
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import generics, serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -14,7 +14,8 @@ from rest_framework.response import Response
 from crunch_tasks.contract import DIAGNOSTICS, Stage, State
 from server.api.base import API, ProblemSerializer, problems, signed_in
 from server.api.fields import CappedTextField, NoteField, OptionalTextField, WebAddressField
-from server.models import Dataset, Project, Status
+from server.api.filters import STATUSES
+from server.models import Dataset, Status
 from server.models.statuses import DIAGNOSTIC_LENGTH
 from server.permissions import Act, actor_of
 from server.services import statuses
@@ -85,20 +86,14 @@ class StatusesView(API, generics.ListAPIView[Status]):
     serializer_class = StatusSerializer
     queryset = Status.objects.order_by("pk")
 
+    lists = STATUSES
+
     def get_queryset(self) -> QuerySet[Status]:
-        rows = super().get_queryset().filter(dataset__project__in=self._projects())
-        if (dataset := self.request.query_params.get("dataset")) is None:
-            return rows
-        if not (dataset.isascii() and dataset.isdigit() and int(dataset) <= INT64):
-            raise serializers.ValidationError({"dataset": "A dataset's number is needed."})
-        return rows.filter(dataset=int(dataset))
+        projects = actor_of(self.request).projects(Act.SEE_MACHINES)
+        return super().get_queryset().filter(dataset__project__in=projects.values("pk"))
 
-    def _projects(self) -> QuerySet[Project]:
-        return actor_of(self.request).projects(Act.SEE_MACHINES)
-
-    @extend_schema(parameters=[OpenApiParameter("dataset", int, description="Only those of this dataset.")])
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """All statuses, oldest first."""
+        """Statuses, oldest first unless asked otherwise."""
         return super().get(request, *args, **kwargs)
 
     @extend_schema(

@@ -146,6 +146,7 @@ class Dataset(Item):
                 name="server_dataset_failure",
                 condition=Q(failure__isnull=False),
             ),
+            models.Index(fields=["project", "item_ptr"], name="server_project_datasets"),
         ]
 
     def save(self, *args: Any, **kwargs: Any) -> None:

@@ -15,7 +15,7 @@ class Item(models.Model):
 
     name = models.CharField(max_length=NAME_LENGTH)
     slug = models.CharField(max_length=SLUG_LENGTH, unique=True, editable=False)
-    parent = models.ForeignKey("self", models.CASCADE, null=True, blank=True, related_name="children")
+    parent = models.ForeignKey("self", models.CASCADE, null=True, blank=True, related_name="children", db_index=False)
     description = models.CharField(max_length=NAME_LENGTH, blank=True, default="", help_text="A sentence about it.")
     details = models.TextField(blank=True, default="", help_text="A longer description, in Markdown.")
     plain = models.BooleanField(default=True, editable=False, help_text="Neither a project nor a dataset.")
@@ -24,8 +24,11 @@ class Item(models.Model):
 
     class Meta:
         ordering = ("id",)
-        # A project's own items, which would be few among very many datasets.
-        indexes = [models.Index(fields=["parent", "id"], name="server_item_plain", condition=models.Q(plain=True))]
+        indexes = [
+            models.Index(fields=["parent", "id"], name="server_item_children"),
+            # A project's own items, which would be few among very many datasets.
+            models.Index(fields=["parent", "id"], name="server_item_plain", condition=models.Q(plain=True)),
+        ]
 
     def __str__(self) -> str:
         return self.name

@@ -1,0 +1,194 @@
+"""What a list can be narrowed and ordered by: only what an index serves, so that a page's cost stays the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connection
+from django.db.models import QuerySet
+from django.db.models.functions import Collate
+from rest_framework.exceptions import ValidationError
+from rest_framework.filters import BaseFilterBackend
+from rest_framework.request import Request
+
+from crunch_tasks.contract import DatasetState
+from server.models import Item, Project
+from server.permissions import Act, actor_of, project_of
+from server.services.catalogue import slug_part
+
+Rows = QuerySet[Any]
+
+OTHERS = {"ordering", "cursor", "page", "format"}
+"""The parameters of a list that are no filters."""
+
+NAMES = {"project": "project", "parent": "item", "item": "item"}
+"""The filters whose value is a slug, and of what."""
+
+LAST = "\U0010ffff"
+"""Comes after every other character."""
+
+
+@dataclass(frozen=True)
+class Filter:
+    """`narrow(rows, value, all the filters' values)` raises ValidationError for a value that cannot be."""
+
+    help: str
+    narrow: Callable[[Rows, str, Mapping[str, str]], Rows]
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Lists:
+    """Which filters there are, and by what the rows can be ordered with each set of them (the first unless asked)."""
+
+    filters: Mapping[str, Filter]
+    orderings: Mapping[frozenset[str], tuple[str, ...]]
+
+    def ordering(self, given: frozenset[str], asked: str) -> str:
+        """The ordering to use, such as `id` or `-id`. Raises ValidationError naming what goes."""
+        served = self.orderings.get(given)
+        if served is None:
+            sets = [" and ".join(sorted(names)) for names in self.orderings if names]
+            told = f"This list can be narrowed by {'; or by '.join(sets)}."
+            raise ValidationError(dict.fromkeys(sorted(given), told))
+        if asked and asked.removeprefix("-") not in served:
+            words = ", ".join(f"{name}, -{name}" for name in served)
+            raise ValidationError({"ordering": f"This list can be ordered by {words}."})
+        return asked or served[0]
+
+
+class Narrowing(BaseFilterBackend):
+    """Applies the parameters of a list to its view's queryset, as `view.lists` says."""
+
+    def filter_queryset(self, request: Request, queryset: Any, view: Any) -> Any:
+        if getattr(view, "detail", False):
+            return queryset
+        lists: Lists = view.lists
+        asked = {name: str(value) for name, value in request.query_params.items()}
+        if unknown := asked.keys() - lists.filters.keys() - OTHERS:
+            known = ", ".join(sorted(lists.filters.keys() | OTHERS - {"format"}))
+            raise ValidationError(dict.fromkeys(sorted(unknown), f"The parameters of this list are {known}."))
+        values = {name: value for name, value in asked.items() if name in lists.filters}
+        ordering = lists.ordering(frozenset(values), asked.get("ordering", ""))
+        rows: Rows = queryset
+        if ordering.removeprefix("-") == "slug":
+            rows = in_byte_order(rows)
+            if "project" in values and "search" not in values:
+                rows = below(rows, f"{values['project']}:")
+        for name, value in values.items():
+            if "\x00" in value:
+                raise ValidationError({name: "It may not have a NUL."})
+            if name in NAMES:
+                _refuse_unseen(request, name, value)
+            rows = lists.filters[name].narrow(rows, value, values)
+        sign = "-" if ordering.startswith("-") else ""
+        return rows.order_by(sign + {"id": "pk", "slug": "place"}[ordering.removeprefix("-")])
+
+    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
+        lists: Lists = view.lists
+        names = dict.fromkeys(name for served in lists.orderings.values() for name in served)
+        described = {name: (found.help, found.choices) for name, found in lists.filters.items()}
+        described["ordering"] = (_combinations(lists), tuple(sign + name for name in names for sign in ("", "-")))
+        return [
+            {
+                "name": name,
+                "in": "query",
+                "required": False,
+                "description": help_,
+                "schema": {"type": "string", **({"enum": list(choices)} if choices else {})},
+            }
+            for name, (help_, choices) in described.items()
+        ]
+
+
+def _combinations(lists: Lists) -> str:
+    parts = [
+        f"{' and '.join(sorted(names)) or 'no filter'}: {', '.join(served)}"
+        for names, served in lists.orderings.items()
+    ]
+    return "What goes together: " + "; ".join(parts) + ". A minus turns the order around."
+
+
+def in_byte_order(rows: Rows) -> Rows:
+    """With each row's slug as `place`, which both databases compare byte by byte: so a prefix is a range."""
+    return rows.annotate(place=Collate("slug", "C" if connection.vendor == "postgresql" else "BINARY"))
+
+
+def below(rows: Rows, prefix: str) -> Rows:
+    """The rows of `in_byte_order` whose slug begins with this prefix."""
+    return rows.filter(place__gte=prefix, place__lt=prefix + LAST)
+
+
+def _refuse_unseen(request: Request, name: str, slug: str) -> None:
+    """Raises ValidationError when there is no such item, or none that the caller may see."""
+    item = Item.objects.filter(slug=slug).first()
+    if item is None or not actor_of(request).may(Act.SEE, project_of(item)):
+        raise ValidationError({name: f"There is no {NAMES[name]} {slug!r}."})
+
+
+# --- the filters ---
+
+
+def _project(rows: Rows, slug: str, _: Mapping[str, str]) -> Rows:
+    return rows.filter(project=Project.objects.filter(slug=slug).values_list("pk", flat=True).first())
+
+
+def _state(rows: Rows, state: str, _: Mapping[str, str]) -> Rows:
+    if state not in list(DatasetState):
+        raise ValidationError({"state": f"A state is one of {', '.join(DatasetState)}."})
+    return rows.filter(state=state)
+
+
+def _search(rows: Rows, text: str, values: Mapping[str, str]) -> Rows:
+    sought = ":".join(slug_part(part) for part in text.split(":"))
+    if not sought.strip(":"):
+        raise ValidationError({"search": "The beginning of a name has a letter or a digit."})
+    project = values.get("project")
+    return below(rows, f"{project}:{sought}" if project else sought)
+
+
+def _item(column: str) -> Callable[[Rows, str, Mapping[str, str]], Rows]:
+    def narrow(rows: Rows, slug: str, _: Mapping[str, str]) -> Rows:
+        return rows.filter(**{column: Item.objects.filter(slug=slug).values_list("pk", flat=True).first()})
+
+    return narrow
+
+
+def _dataset(rows: Rows, number: str, _: Mapping[str, str]) -> Rows:
+    if not (number.isascii() and number.isdigit() and len(number) < 19):
+        raise ValidationError({"dataset": "A dataset's number is needed."})
+    return rows.filter(dataset=int(number))
+
+
+SEARCH = Filter("How the slug begins; with a project, the part after the project's.", _search)
+NOTHING: frozenset[str] = frozenset()
+
+PROJECTS = Lists({"search": SEARCH}, {NOTHING: ("id", "slug"), frozenset({"search"}): ("slug",)})
+DATASETS = Lists(
+    {
+        "project": Filter("The slug of their project.", _project),
+        "state": Filter("Those of a project in this state.", _state, tuple(DatasetState)),
+        "search": SEARCH,
+    },
+    {
+        NOTHING: ("id", "slug"),
+        frozenset({"project"}): ("id", "slug"),
+        frozenset({"project", "state"}): ("id",),
+        frozenset({"project", "search"}): ("slug",),
+        frozenset({"search"}): ("slug",),
+    },
+)
+ITEMS = Lists(
+    {"parent": Filter("The slug of what they are directly below.", _item("parent")), "search": SEARCH},
+    {NOTHING: ("id", "slug"), frozenset({"parent"}): ("id",), frozenset({"search"}): ("slug",)},
+)
+ATTRIBUTES = Lists(
+    {"item": Filter("The slug of what they belong to.", _item("item"))},
+    {NOTHING: ("id",), frozenset({"item"}): ("id",)},
+)
+STATUSES = Lists(
+    {"dataset": Filter("Only those of the dataset with this number.", _dataset)},
+    {NOTHING: ("id",), frozenset({"dataset"}): ("id",)},
+)

@@ -1,0 +1,121 @@
+"""Pages of long lists by keyset: a page begins after the last row of the one before, so that each costs the same."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from typing import Any
+
+from django.db.models import QuerySet
+from rest_framework import exceptions
+from rest_framework.pagination import BasePagination
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.utils.urls import remove_query_param, replace_query_param
+
+from crunch_tasks.contract import PAGE_SIZE
+
+COUNTED = 1000
+"""Lists of more rows are not counted."""
+
+NUMBERED = 500
+"""The most pages that can be asked for by number: the database has to walk over all rows before such a page."""
+
+INT64 = 2**63 - 1
+
+
+class Pages(BasePagination):
+    """Follow `next`. The queryset is ordered by one field whose values are unique (see `server.api.filters`).
+
+    `?page=N` is for clients that were written before: its `next` goes on by keyset.
+    """
+
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:  # noqa: ARG002
+        (ordering,) = queryset.query.order_by
+        self.field = str(ordering).removeprefix("-")
+        self.address = remove_query_param(request.build_absolute_uri(), "page")
+        number, cursor = request.query_params.get("page"), request.query_params.get("cursor")
+        count = queryset.order_by()[: COUNTED + 1].count()
+        self.count = count if count <= COUNTED else None
+        if cursor is not None:
+            backwards, value = _read(cursor, int if self.field == "pk" else str)
+            return self._from(queryset, backwards, value, descending=str(ordering).startswith("-"))
+        return self._numbered(queryset, _page_number(number) if number is not None else 1)
+
+    def _numbered(self, queryset: QuerySet[Any], number: int) -> list[Any]:
+        first = (number - 1) * PAGE_SIZE
+        rows = list(queryset[first : first + PAGE_SIZE + 1])
+        if number > 1 and not rows:
+            raise exceptions.NotFound(f"There is no page {number}.")
+        return self._linked(rows[:PAGE_SIZE], before=number > 1, after=len(rows) > PAGE_SIZE)
+
+    def _from(self, queryset: QuerySet[Any], backwards: bool, value: Any, *, descending: bool) -> list[Any]:
+        rows = queryset.filter(**{f"{self.field}__{'lt' if descending != backwards else 'gt'}": value})
+        found = list((rows.reverse() if backwards else rows)[: PAGE_SIZE + 1])
+        more, kept = len(found) > PAGE_SIZE, found[:PAGE_SIZE]
+        if backwards:
+            return self._linked(kept[::-1], before=more, after=True)
+        return self._linked(kept, before=True, after=more)
+
+    def _linked(self, rows: list[Any], *, before: bool, after: bool) -> list[Any]:
+        self.previous = self._link(rows[0], backwards=True) if before and rows else None
+        self.next = self._link(rows[-1], backwards=False) if after and rows else None
+        return rows
+
+    def _link(self, row: Any, *, backwards: bool) -> str:
+        cursor = json.dumps([backwards, getattr(row, self.field)]).encode()
+        return replace_query_param(self.address, "cursor", base64.urlsafe_b64encode(cursor).decode())
+
+    def get_paginated_response(self, data: Any) -> Response:
+        return Response({"count": self.count, "next": self.next, "previous": self.previous, "results": data})
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        link = {"type": "string", "format": "uri", "nullable": True}
+        counted = {
+            "type": "integer",
+            "nullable": True,
+            "description": f"Of all pages together; null when they are more than {COUNTED}.",
+        }
+        members = {"count": counted, "next": link, "previous": link, "results": schema}
+        return {"type": "object", "required": list(members), "properties": members}
+
+    def get_schema_operation_parameters(self, view: Any) -> list[Any]:  # noqa: ARG002
+        return [
+            {
+                "name": "cursor",
+                "in": "query",
+                "required": False,
+                "schema": {"type": "string"},
+                "description": "Of a `next` or `previous` link.",
+            },
+            {
+                "name": "page",
+                "in": "query",
+                "required": False,
+                "schema": {"type": "integer", "minimum": 1, "maximum": NUMBERED},
+                "description": "A page by its number; better follow `next`.",
+            },
+        ]
+
+
+def _page_number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text[:9]) <= NUMBERED):
+        raise exceptions.NotFound(f"A page's number is 1 to {NUMBERED}. Follow `next` for what is beyond.")
+    return int(text)
+
+
+def _read(cursor: str, kind: type) -> tuple[bool, Any]:
+    """Whether the cursor goes backwards, and the value it begins at. Raises ValidationError."""
+    try:
+        backwards, value = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+        readable = isinstance(backwards, bool) and type(value) is kind
+        if isinstance(value, str):
+            readable = readable and "\x00" not in value and bool(value.encode())
+        else:
+            readable = readable and abs(value) <= INT64
+    except (ValueError, TypeError, binascii.Error, RecursionError):
+        readable = False
+    if not readable:
+        raise exceptions.ValidationError({"cursor": "Take the whole `next` or `previous` link of an answer."})
+    return backwards, value

@@ -1,0 +1,167 @@
+"""Lists of the API: narrowed, ordered, and page by page, at a cost that does not grow with the table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from rest_framework.test import APIClient
+
+from server.api import paging
+from server.models import Attribute, Dataset, Project
+from server.services import catalogue
+from tests.support.calls import signed_in
+
+
+@pytest.fixture
+def birds(project: Project) -> Project:
+    for number in range(45):
+        catalogue.create_dataset(project, name=f"d{number:02}")
+    catalogue.create_dataset(catalogue.create_project(name="Birds 2"), name="d00")
+    project.datasets.filter(slug__in=["birds:d03", "birds:d30"]).update(state="failed")
+    return project
+
+
+def walk(api: APIClient, address: str, link: str = "next") -> list[list[str]]:
+    """The slugs on each page, from this address on."""
+    pages: list[list[str]] = []
+    following: str | None = address
+    while following:
+        answer = api.get(following).json()
+        pages.append([row["slug"] for row in answer["results"]])
+        following = answer[link]
+    return pages
+
+
+ALL = [f"birds:d{number:02}" for number in range(45)]
+
+
+@pytest.mark.parametrize(
+    ("query", "slugs"),
+    [
+        ("project=birds", ALL),
+        ("project=birds&ordering=-id", ALL[::-1]),
+        ("project=birds&ordering=slug", ALL),
+        ("project=birds&ordering=-slug", ALL[::-1]),
+        ("project=birds&state=failed", ["birds:d03", "birds:d30"]),
+        ("project=birds&state=failed&ordering=-id", ["birds:d30", "birds:d03"]),
+        ("project=birds&search=D1", ALL[10:20]),
+        ("search=birds-2:d", ["birds-2:d00"]),
+        ("project=birds&search=x", []),
+        ("ordering=slug", ["birds-2:d00", *ALL]),
+    ],
+)
+def test_a_list_is_narrowed_ordered_and_read_forwards_and_backwards(
+    api: APIClient, birds: Project, query: str, slugs: list[str]
+) -> None:
+    pages = walk(api, f"/api/datasets/?{query}")
+    assert [slug for page in pages for slug in page] == slugs
+    assert all(len(page) == 20 for page in pages[:-1])
+    if len(pages) > 1:
+        second = api.get(api.get(f"/api/datasets/?{query}").json()["next"]).json()
+        assert walk(api, second["previous"], "previous") == pages[:1]
+        last = second if second["next"] is None else api.get(second["next"]).json()
+        assert walk(api, last["previous"], "previous") == pages[:-1][::-1]
+
+
+def test_a_page_begins_where_the_last_one_ended_whatever_came_or_went(api: APIClient, birds: Project) -> None:
+    first = api.get("/api/datasets/?project=birds").json()
+    Dataset.objects.get(slug="birds:d19").delete()
+    Dataset.objects.get(slug="birds:d00").delete()
+    assert [row["slug"] for row in api.get(first["next"]).json()["results"]] == ALL[20:40]
+
+
+def test_pages_by_number_go_on_as_they_did(api: APIClient, birds: Project) -> None:
+    second = api.get("/api/datasets/?page=2").json()
+    assert (second["count"], len(second["results"])) == (46, 20)
+    assert walk(api, second["next"]) == [
+        ["birds:d40", "birds:d41", "birds:d42", "birds:d43", "birds:d44", "birds-2:d00"]
+    ]
+    assert walk(api, second["previous"], "previous") == [ALL[:20]]
+    for page in ("4", "0", "x", "501"):
+        answer = api.get(f"/api/datasets/?page={page}")
+        assert (answer.status_code, list(answer.json())) == (404, ["detail"])
+
+
+def test_long_lists_are_not_counted(api: APIClient, birds: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paging, "COUNTED", 45)
+    assert api.get("/api/datasets/?project=birds").json()["count"] == 45
+    assert api.get("/api/datasets/").json()["count"] is None
+
+
+@pytest.mark.parametrize(
+    ("address", "name", "words"),
+    [
+        ("datasets/?project=nope", "project", "no project 'nope'"),
+        ("datasets/?project=birds&state=done", "state", "unprocessed, running, completed, failed"),
+        ("datasets/?state=failed", "state", "project and state"),
+        ("datasets/?project=birds&search=x&state=failed", "search", "project and search"),
+        ("datasets/?search=!!", "search", "a letter or a digit"),
+        ("datasets/?ordering=name", "ordering", "id, -id, slug, -slug"),
+        ("datasets/?project=birds&state=failed&ordering=slug", "ordering", "by id, -id."),
+        ("datasets/?colour=red", "colour", "ordering, page, project, search, state"),
+        ("datasets/?cursor=x", "cursor", "`next`"),
+        ("datasets/?cursor=W2ZhbHNlLCAiYSJd", "cursor", "`next`"),
+        ("datasets/?ordering=slug&cursor=W2ZhbHNlLCAxXQ==", "cursor", "`next`"),
+        ("datasets/?project=a%00", "project", "NUL"),
+        ("items/?parent=nope", "parent", "no item 'nope'"),
+        ("attributes/int/?item=nope", "item", "no item 'nope'"),
+        ("statuses/?dataset=x", "dataset", "number"),
+        ("projects/?state=failed", "state", "ordering, page, search"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_refused_with_what_can(
+    api: APIClient, project: Project, address: str, name: str, words: str
+) -> None:
+    answer = api.get(f"/api/{address}")
+    assert answer.status_code == 400
+    (told,) = answer.json()[name] if isinstance(answer.json()[name], list) else [answer.json()[name]]
+    assert words in told
+
+
+def test_other_lists_are_narrowed_too(api: APIClient, birds: Project) -> None:
+    Attribute.objects.create(item=catalogue.create_item(birds, name="nest"), kind="int", key="n", integer=7)
+    assert walk(api, "/api/items/?search=birds:n") == [["birds:nest"]]
+    assert walk(api, "/api/projects/?search=bird&ordering=-slug") == [["birds-2", "birds"]]
+    assert len(walk(api, "/api/items/?parent=birds")[2]) == 6
+    assert api.get("/api/attributes/int/?item=birds:nest").json()["count"] == 1
+    assert api.get("/api/attributes/int/?item=birds").json()["count"] == 0
+
+
+ADDRESSES = [
+    *("projects/", "datasets/?project=birds", "datasets/?project=birds&ordering=slug", "datasets/?ordering=-slug"),
+    *("datasets/?project=birds&state=unprocessed", "datasets/?project=birds&search=d", "items/?parent=birds"),
+    *("items/?search=birds", "attributes/int/?ordering=-id", "statuses/?ordering=-id"),
+]
+
+
+def added(project: Project, names: range) -> None:
+    for number in names:
+        dataset = catalogue.create_dataset(project, name=f"d{number}")
+        Attribute.objects.create(item=catalogue.create_item(dataset, name="i"), kind="int", key="n", integer=number)
+        catalogue.create_project(name=f"p{number}")
+
+
+@pytest.mark.slow
+def test_a_page_takes_the_same_queries_however_long_the_list(database: None) -> None:
+    api = signed_in(User.objects.get(username="alice"))
+    project = catalogue.create_project(name="Birds")
+
+    def queries() -> dict[str, int]:
+        found: dict[str, Any] = {}
+        for address in ADDRESSES:
+            with CaptureQueriesContext(
+                connection,
+            ) as captured:
+                assert api.get(f"/api/{address}").status_code == 200
+            found[address] = len(captured)
+        return found
+
+    added(project, range(5))
+    few = queries()
+    added(project, range(5, 50))
+    assert queries() == few
+    assert max(few.values()) <= 10
