@@ -125,9 +125,13 @@ class Documented(AutoSchema):
             wrong = problems(400) if self._is_list_view(good) else {}
             return {200: good, **wrong, **problems(401, 403, 404)}
         if self.method == "DELETE":
-            return {204: OpenApiResponse(description="It is gone."), **problems(401, 403, 404)}
+            return {204: OpenApiResponse(description="It is gone."), **problems(401, 403, 404), **self._changed()}
         code = 201 if getattr(self.view, "action", "") == "create" else 200
-        return {code: good, **problems(400, 401, 403, 404, 413)}
+        return {code: good, **problems(400, 401, 403, 404, 413), **(self._changed() if code == 200 else {})}
+
+    def _changed(self) -> dict[int, OpenApiResponse]:
+        """The answer to an If-Match that is not met, where there are ETags."""
+        return problems(412) if getattr(self.view, "is_tagged", False) else {}
 
 
 class Tokens(TokenAuthentication):

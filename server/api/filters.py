@@ -113,7 +113,8 @@ def _combinations(lists: Lists) -> str:
 
 def in_byte_order(rows: Rows) -> Rows:
     """With each row's slug as `place`, which both databases compare byte by byte: so a prefix is a range."""
-    return rows.annotate(place=Collate("slug", "C" if connection.vendor == "postgresql" else "BINARY"))
+    placed: Rows = rows.annotate(place=Collate("slug", "C" if connection.vendor == "postgresql" else "BINARY"))
+    return placed
 
 
 def below(rows: Rows, prefix: str) -> Rows:

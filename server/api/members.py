@@ -51,7 +51,7 @@ class WorkflowVersionSerializer(serializers.ModelSerializer[WorkflowVersion]):
 class ProjectPart(API):
     """A view of what belongs to one project, named in the address. Its lists have one order."""
 
-    filter_backends: ClassVar[list[Any]] = []
+    filter_backends: Any = []
 
     def project(self) -> Project:
         """The project, in which the caller may do the view's act."""
@@ -148,7 +148,7 @@ class TokensView(API, generics.ListAPIView[AccessToken]):
     """One's own access tokens."""
 
     acts: ClassVar = {"get": Act.OWN_TOKENS, "post": Act.OWN_TOKENS}
-    filter_backends: ClassVar[list[Any]] = []
+    filter_backends: Any = []
     serializer_class = TokenSerializer
     queryset = AccessToken.objects.none()
 
