@@ -34,28 +34,32 @@ class TooLarge(exceptions.APIException):
     status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
     default_code = "too_large"
 
-    def __init__(self) -> None:
-        super().__init__(f"The request is too large: at most {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes.")
+    def __init__(self, limit: int | None) -> None:
+        super().__init__(f"The request is too large: at most {limit} bytes.")
 
 
-def _limited(stream: IO[Any]) -> BytesIO:
-    limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+def _limited(stream: IO[Any], limit: int | None) -> BytesIO:
     body = stream.read() if limit is None else stream.read(limit + 1)
     if limit is not None and len(body) > limit:
-        raise TooLarge
+        raise TooLarge(limit)
     return BytesIO(body)
 
 
+def bounded_json(stream: IO[Any], limit: int | None, media_type: str | None, context: Mapping[str, Any] | None) -> Any:
+    """JSON of at most `limit` bytes; what nests too deeply is the sender's error. Raises TooLarge, ParseError."""
+    try:
+        return parsers.JSONParser().parse(_limited(stream, limit), media_type, context)
+    except RecursionError:
+        raise exceptions.ParseError("The JSON is nested too deeply.") from None
+
+
 class JSONParser(parsers.JSONParser):
-    """JSON of bounded size; what nests too deeply is the sender's error."""
+    """JSON of the site's size."""
 
     def parse(
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> Any:
-        try:
-            return super().parse(_limited(stream), media_type, parser_context)
-        except RecursionError:
-            raise exceptions.ParseError("The JSON is nested too deeply.") from None
+        return bounded_json(stream, settings.DATA_UPLOAD_MAX_MEMORY_SIZE, media_type, parser_context)
 
 
 class FormParser(parsers.FormParser):
@@ -64,7 +68,8 @@ class FormParser(parsers.FormParser):
     def parse(
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> Any:
-        return super().parse(_limited(stream), media_type, parser_context)
+        limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        return super().parse(_limited(stream, limit), media_type, parser_context)
 
 
 class JSONRenderer(renderers.JSONRenderer):
@@ -95,7 +100,7 @@ def _as_api_exception(error: Exception) -> Exception:
     if isinstance(error, ModelValidationError):
         return serializers.ValidationError(serializers.as_serializer_error(error))
     if isinstance(error, RequestDataTooBig):
-        return TooLarge()
+        return TooLarge(settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
     if isinstance(error, SuspiciousOperation):
         return exceptions.ParseError("The request cannot be read.")
     return error

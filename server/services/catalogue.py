@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from django.contrib.auth.models import User
@@ -61,10 +62,12 @@ def prepare(node: Item) -> None:
     if isinstance(node, Dataset):
         node.project = Project.objects.get(item_ptr=node.parent)
     node.plain = not isinstance(node, Dataset | Project)
-    node.slug = _free_slug(node)
+    node.slug = slug_below(node.parent, node.name)
+    if Item.objects.filter(slug=node.slug).exists():
+        raise taken(node.slug)
     if isinstance(node, Dataset):
         node.key = key_of(node.slug)
-        node.base_file_path = node.base_file_path or _free_path(node.project, "/".join(node.slug.split(":")))
+        node.base_file_path = node.base_file_path or free_path(node.project, usual_path(node.slug))
         check_base_path(node.project, node.base_file_path)
 
 
@@ -104,7 +107,7 @@ def check_base_path(project: Project, path: str, dataset: Dataset | None = None)
 
     `dataset` is the one whose path it is to be, if it exists already.
     """
-    if problem := _path_problem(project, path):
+    if problem := path_problem(project, path):
         raise ValidationError({"base_file_path": problem})
     others = project.datasets.exclude(pk=dataset.pk) if dataset else project.datasets.all()
     if other := others.filter(_overlaps(path)).first():
@@ -121,29 +124,29 @@ def _create(node: Node) -> Node:
     except IntegrityError:
         # Somebody made it between the look and the save.
         if Item.objects.filter(slug=node.slug).exists():
-            raise _taken(node.slug) from None
+            raise taken(node.slug) from None
         raise
     return node
 
 
-def _free_slug(node: Item) -> str:
-    part = slug_part(node.name)
+def slug_below(parent: Item | None, name: str) -> str:
+    """The slug of something with this name, free or not; raises ValidationError when there can be none."""
+    part = slug_part(name)
     if not part:
         raise ValidationError({"name": "The name needs a letter or a digit, to make its address from."})
-    prefix = f"{node.parent.slug}:" if node.parent else ""
+    prefix = f"{parent.slug}:" if parent else ""
     part = part[: SLUG_LENGTH - len(prefix)]
     if not part:
         raise ValidationError({"parent": "The tree is too deep here for another address. Choose a parent higher up."})
-    if Item.objects.filter(slug=prefix + part).exists():
-        raise _taken(prefix + part)
     return prefix + part
 
 
-def _taken(slug: str) -> ValidationError:
+def taken(slug: str) -> ValidationError:
     return ValidationError({"name": f"There is {slug!r} already. Choose another name."})
 
 
-def _path_problem(project: Project, path: str) -> str:
+def path_problem(project: Project, path: str) -> str:
+    """Why no dataset of the project may have this path, others left aside; empty when it may."""
     segments = path.split("/")
     if len(path) > BASE_PATH_LENGTH or any(len(segment.encode()) > SEGMENT_BYTES for segment in segments):
         return (
@@ -168,10 +171,15 @@ def _overlaps(path: str) -> Q:
     return Q(base_file_path__in=above) | Q(base_file_path__startswith=f"{path}/")
 
 
-def _free_path(project: Project, path: str) -> str:
-    """The path, numbered when an editor has put another dataset there."""
+def usual_path(slug: str) -> str:
+    """The folder of the dataset with this slug, if nobody decides otherwise."""
+    return slug.replace(":", "/")
+
+
+def free_path(project: Project, path: str, is_promised: Callable[[str], bool] = lambda _: False) -> str:
+    """The path, numbered when an editor has put another dataset there, or it is promised to one."""
     candidate, number = path, 1
-    while project.datasets.filter(_overlaps(candidate)).exists():
+    while is_promised(candidate) or project.datasets.filter(_overlaps(candidate)).exists():
         number += 1
         candidate = f"{path}-{number}"
     return candidate
