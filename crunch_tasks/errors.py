@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from typing import Any
 
 
 class CrunchError(Exception):
@@ -88,10 +89,12 @@ class Unauthorized(ServerError):
 class Refused(ServerError):
     """The server refused the request."""
 
-    def __init__(self, message: str | None = None, status: int = 0, code: str = "") -> None:
+    def __init__(self, message: str | None = None, status: int = 0, code: str = "", body: Any = None) -> None:
+        """`body` is the answer's JSON, for those who know more of it than its sentence."""
         super().__init__(message)
         self.status = status
         self.code = code
+        self.body = body
 
 
 class StorageError(CrunchError):

@@ -23,8 +23,8 @@ GROUPS = {
     "Process again": ("retry",),
     "A dataset's files": ("files", "push", "pull", "verify"),
     "The local directory": ("sync", "clean"),
-    "Look": ("diagnostics",),
-    "Fill the catalogue": ("add-project", "add-dataset", "add-item"),
+    "Look": ("list", "logs", "diagnostics"),
+    "Fill the catalogue": ("import", "export", "add-project", "add-dataset", "add-item"),
     "Add an attribute": (),
 }
 """The page's sections; the last takes every command that no other one names."""

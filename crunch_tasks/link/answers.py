@@ -36,7 +36,7 @@ def body_of(response: httpx.Response, url: str) -> Any:
         return body
     if isinstance(body, dict | list) and not response.is_success:
         code = body.get("code", "") if isinstance(body, dict) else ""
-        raise Refused(sentence(body) or f"The server answers {status}.", status, str(code))
+        raise Refused(sentence(body) or f"The server answers {status}.", status, str(code), body)
     raise ServerError(f"{response.url} answers {status} without JSON. Is there a Crunch server at {url}?")
 
 

@@ -150,14 +150,14 @@ class BulkViews(ProjectViews):
         sent.is_valid(raise_exception=True)
         words = {name: sent.validated_data[name] for name in ("skip_existing", "dry_run")}
         try:
-            rows = _checked(sent.validated_data["datasets"])
+            rows, wrong = _checked(sent.validated_data["datasets"])
             with transaction.atomic():
-                made = bulk_create.create_datasets(project, rows, **words)
+                made = bulk_create.create_datasets(project, rows, wrong=wrong, **words)
                 if made.datasets and not words["dry_run"]:
                     audit.note(actor_of(request), "create", project.slug, project, after={"count": len(made.datasets)})
         except bulk_create.RowsWrong as error:
-            wrong = [{"row": row, "errors": errors} for row, errors in error.rows.items()]
-            return Response({"rows": wrong}, status=status.HTTP_400_BAD_REQUEST)
+            told = [{"row": row, "errors": errors} for row, errors in error.rows.items()]
+            return Response({"rows": told}, status=status.HTTP_400_BAD_REQUEST)
         created = [
             {"row": row, "id": dataset.pk, "slug": dataset.slug, "base_file_path": dataset.base_file_path}
             for row, dataset in made.datasets.items()
@@ -167,8 +167,8 @@ class BulkViews(ProjectViews):
         return Response({"created": created, "existing": made.existing}, status=code)
 
 
-def _checked(rows: list[Any]) -> dict[int, bulk_create.NewDataset]:
-    """The rows by their number. Raises RowsWrong, and ValidationError for too many attributes."""
+def _checked(rows: list[Any]) -> tuple[dict[int, bulk_create.NewDataset], bulk_create.Errors]:
+    """The good rows by number, and what is wrong with the others. Raises ValidationError for too many attributes."""
     serializer, found, errors = NewDatasetSerializer(), {}, {}
     for number, row in enumerate(rows, 1):
         try:
@@ -179,9 +179,7 @@ def _checked(rows: list[Any]) -> dict[int, bulk_create.NewDataset]:
             continue
         attributes = values.pop("attributes", [])
         found[number] = bulk_create.NewDataset(values, attributes)
-    if errors:
-        raise bulk_create.RowsWrong(errors)
     if sum(len(new.attributes) for new in found.values()) > MOST_ATTRIBUTES:
         told = f"At most {MOST_ATTRIBUTES} attributes go in one call. Send some of the datasets in another."
         raise serializers.ValidationError({"datasets": told})
-    return found
+    return found, errors

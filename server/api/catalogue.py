@@ -19,7 +19,7 @@ from server.api.base import API, problems
 from server.api.fields import ItemSlugField, RawTextField
 from server.api.filters import DATASETS, ITEMS, PROJECTS
 from server.api.noted import CATALOGUE_ACTS, check_item, noted, noted_delete
-from server.kinds import ExplicitBooleanField
+from server.kinds import KINDS, ExplicitBooleanField
 from server.models import Dataset, Item, Project
 from server.models.datasets import BASE_PATH_LENGTH
 from server.models.items import descendants
@@ -28,8 +28,9 @@ from server.services import audit, bulk, catalogue, datasets, workflows
 
 
 class AttributeValueShape(serializers.Serializer[Any]):
-    """`{key, value}`, or `{key, latitude, longitude}`."""
+    """`{kind, key, value}`, or `{kind, key, latitude, longitude}`."""
 
+    kind = serializers.ChoiceField(list(KINDS))
     key = serializers.CharField()
     value = serializers.JSONField(required=False)
     latitude = serializers.CharField(required=False)
@@ -44,7 +45,10 @@ class AttributeValuesField(serializers.Field[Any, Any, Any, Any]):
         super().__init__(read_only=True)
 
     def to_representation(self, value: Any) -> list[dict[str, Any]]:
-        return [{"key": attribute.key, **_on_the_wire(attribute.values)} for attribute in value.all()]
+        return [
+            {"kind": attribute.kind, "key": attribute.key, **_on_the_wire(attribute.values)}
+            for attribute in value.all()
+        ]
 
 
 def _on_the_wire(values: dict[str, Any]) -> dict[str, Any]:

@@ -57,10 +57,16 @@ class RowsWrong(Exception):
 
 
 def create_datasets(
-    project: Project, rows: Mapping[int, NewDataset], *, skip_existing: bool = False, dry_run: bool = False
+    project: Project,
+    rows: Mapping[int, NewDataset],
+    *,
+    wrong: Errors | None = None,
+    skip_existing: bool = False,
+    dry_run: bool = False,
 ) -> Made:
     """Make all of these datasets of the project, whose keys are the numbers of their rows.
 
+    `wrong` says what the caller found in other rows, to be told with the rest.
     With `skip_existing` those that the project has already are left as they are; with `dry_run` none is made. Raises
     RowsWrong, having made none, for what `catalogue.create_dataset` refuses and for rows that are in each other's way;
     Refused, 409 `changed`, when somebody made one of them meanwhile.
@@ -69,7 +75,7 @@ def create_datasets(
         with transaction.atomic():
             # Of two paths set at once, the second sees the first.
             Project.objects.select_for_update(of=("self",)).get(pk=project.pk)
-            made = _planned(project, rows, skip_existing)
+            made = _planned(project, rows, dict(wrong or {}), skip_existing)
             if dry_run:
                 return made
             _insert(made.datasets, rows)
@@ -79,9 +85,8 @@ def create_datasets(
     return made
 
 
-def _planned(project: Project, rows: Mapping[int, NewDataset], skip_existing: bool) -> Made:
+def _planned(project: Project, rows: Mapping[int, NewDataset], errors: Errors, skip_existing: bool) -> Made:
     """The datasets as they would be made."""
-    errors: Errors = {}
     slugs = _slugs(project, rows, errors)
     there = set(Item.objects.filter(slug__in=slugs.values()).values_list("slug", flat=True))
     existing: list[str] = []

@@ -62,6 +62,9 @@ def test_each_failure_is_told_and_publishes_nothing(site: Site) -> None:
         assert site.dataset(slug)["state"] == "failed", case
         assert site.files(slug) == {"input.txt": b"x"}, case
     assert b"the reason" in site.read(slugs["a failing script"], ".crunch/attempts/1/logs/workflow.log")
+    told = site.crunch("logs", slugs["a failing script"]).stdout
+    assert "Setup Success" in told
+    assert "the reason" in told.partition("Workflow Fail")[2].partition("==> workflow.log <==")[2]
 
 
 def test_no_files_is_a_failure_unless_the_user_says_that_empty_is_fine(site: Site) -> None:

@@ -157,6 +157,13 @@ def test_every_call_of_the_client_is_as_the_document_says(
     assert refused(client.create_project, name="P") == 400
     client.create_dataset(parent="p", name="d", description="d", details="d", locked=False)
     assert refused(client.create_dataset, parent="none", name="d") == 400
+    many = [{"name": "m", "attributes": [{"key": "k", "value": 1}]}]
+    assert client.create_datasets("p", many, dry_run=True)["created"][0]["id"] is None
+    client.create_datasets("p", [{"name": "m"}])
+    client.create_datasets("p", many, skip_existing=True)
+    client.hold("p:m", locked=True)
+    assert refused(client.create_datasets, "p", many) == 400
+    assert refused(client.create_datasets, "none", many) == 404
     client.create_item(parent="p:d", name="i")
     client.create_item(parent="p:d:i", name="below")
     assert refused(client.create_item, parent="none", name="i") == 400
@@ -247,6 +254,7 @@ def test_every_call_of_the_client_is_as_the_document_says(
         ("get_dataset", ("p:d",), {}),
         ("create_project", (), {"name": "x"}),
         ("create_dataset", (), {"parent": "p", "name": "x"}),
+        ("create_datasets", ("p", [{"name": "x"}]), {}),
         ("create_item", (), {"parent": "p", "name": "x"}),
         ("create_attribute", ("char",), {"item": "p", "key": "k", "value": "v"}),
         ("reset", ("p:d",), {}),

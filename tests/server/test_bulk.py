@@ -120,9 +120,10 @@ def test_what_is_wrong_is_told_by_row_and_nothing_is_made(api: APIClient, datase
             {"name": "d", "attributes": [{"key": "p", "latitude": 91, "longitude": 0}, {"key": "k", "kind": "odd"}]},
             "e",
             {"name": "f", "priority": "high"},
+            {"name": "One"},
         )
     )
-    assert list(wrong) == [2, 3, 4, 5, 6, 7, 8, 9]
+    assert list(wrong) == [2, 3, 4, 5, 6, 7, 8, 9, 10]
     assert wrong[2] == {"name": ["This field is required."]}
     assert [told.split(":")[0] for told in wrong[4]["attributes"]] == ["n", "number 2", "number 3"]
     assert "A kind is one of char, float" in wrong[7]["attributes"][1]

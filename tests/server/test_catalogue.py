@@ -53,7 +53,7 @@ def test_each_kind_keeps_its_values_and_refuses_others(api: APIClient, dataset: 
         found = api.get(f"{url}{made.json()['id']}/").json()
         assert found == {"id": made.json()["id"], **sent}
         on_dataset = api.get("/api/datasets/birds:one/").json()["attributes"][-1]
-        assert on_dataset == {name: part for name, part in sent.items() if name != "item"}
+        assert on_dataset == {"kind": kind, **{name: part for name, part in sent.items() if name != "item"}}
     count = Attribute.objects.count()
     for value in BAD[kind]:
         assert post_json(api, url, body(kind, value)).status_code == 400, value
@@ -122,7 +122,7 @@ def test_items_are_nested_in_a_fixed_number_of_queries(
     with django_assert_num_queries(9):
         found = api.get("/api/datasets/").json()["results"]
     leaf = found[2]["items"][1]["items"][0]
-    assert (leaf["slug"], leaf["attributes"]) == ("birds:d2:b:leaf", [{"key": "n", "value": 7}])
+    assert (leaf["slug"], leaf["attributes"]) == ("birds:d2:b:leaf", [{"kind": "int", "key": "n", "value": 7}])
     assert [item["slug"] for item in api.get("/api/items/").json()["results"]][:2] == ["birds", "birds:d0"]
 
 

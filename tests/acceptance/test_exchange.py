@@ -1,0 +1,103 @@
+"""Many datasets into a project from a file and out of it; what there is, listed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flows import exchange
+from tests.acceptance.conftest import Answer
+from tests.support.site import Site
+
+CSV = "\ufeffname,details,priority,mass,seen,latitude,longitude\n" + "".join(
+    f'Robin {number},"a, b",{number},{number}.5,2022-03-0{number},{number},-{number}\n' for number in range(1, 6)
+)
+
+
+def test_a_file_is_imported_exported_and_imported_elsewhere_the_same(
+    site: Site, crunch: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The file takes more than one call.
+    monkeypatch.setattr(exchange, "AT_ONCE", 2)
+    for name in ("birds", "copy", "again"):
+        site.add_project(name, "true\n")
+    file = tmp_path / "birds.csv"
+    file.write_text(CSV)
+    slugs = [f"birds:robin-{number}" for number in range(1, 6)]
+
+    code, out, err = crunch("import", str(file), "--project", "birds", "--dry-run")
+    assert (code, out.split()) == (0, slugs)
+    assert "5 datasets would be added to birds; attributes: mass (float), seen (date), location (lat-long)." in err
+    assert not list(site.client.pages("api/datasets/"))
+    assert crunch("import", str(file), "--project", "birds")[1].split() == slugs
+    robin = site.dataset("birds:robin-3")
+    assert (robin["priority"], robin["details"]) == (3, "a, b")
+    assert {one["key"]: one.get("value", one.get("latitude")) for one in robin["attributes"]} == {
+        **{"mass": 3.5, "seen": "2022-03-03", "location": "3.000000000"}
+    }
+
+    file.write_text(CSV + "Wren,,,9,2022-03-09,1,1\n")
+    code, out, err = crunch("import", str(file), "--project", "birds", "--json")
+    assert json.loads(out) == {"dry_run": False, "created": ["birds:wren"], "existing": slugs}
+
+    for format_, project in (("csv", "copy"), ("jsonl", "again")):
+        written = crunch("export", "--project", "birds", "--format", format_)[1]
+        copied = tmp_path / f"copy.{format_}"
+        copied.write_text(written, newline="")
+        assert crunch("import", str(copied), "--project", project)[0] == 0
+        assert crunch("export", "--project", project, "--format", format_)[1] == written
+        assert site.dataset(f"{project}:robin-3")["attributes"] == robin["attributes"]
+
+
+def test_what_is_wrong_in_a_file_is_told_by_line_and_nothing_is_added(
+    site: Site, crunch: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange, "AT_ONCE", 2)
+    site.add_project("birds", "true\n")
+    file = tmp_path / "birds.csv"
+    for text, words in {
+        "name,mass:float\na,1\nb,1\n\nc,heavy\n!!,2\n": ["line 5: attributes: mass: A valid number", "line 6: name:"],
+        "name,latitude,longitude\na,91,0\n": ["line 2: attributes: location:"],
+        "name,base_file_path\na,other/x\n": ["line 2: base_file_path:", "birds/..."],
+        "name,n\n,1\n": ["line 2: a dataset needs a name"],
+        "name\n": ["there is no dataset in it"],
+    }.items():
+        file.write_text(text)
+        code, out, err = crunch("import", str(file), "--project", "birds")
+        assert (code, out) == (2, ""), text
+        assert str(file) in err
+        assert all(word in err for word in words), err
+    assert not list(site.client.pages("api/datasets/"))
+    file.write_text("name\na\n")
+    (tmp_path / "birds").write_bytes(b"\xff")
+    for words, said in {
+        (str(file), "--project", "nope"): "'nope'",
+        (str(tmp_path / "birds"), "--project", "birds"): "--format",
+        (str(tmp_path / "birds"), "--project", "birds", "--format", "csv"): "cannot be read as text",
+        (str(tmp_path / "none.csv"), "--project", "birds"): "none.csv",
+    }.items():
+        code, out, err = crunch("import", *words)
+        assert code in (1, 2), words
+        assert said in err, words
+
+
+def test_projects_and_datasets_are_listed(site: Site, crunch: Callable[..., Answer]) -> None:
+    for name in ("birds", "fish"):
+        site.add_project(name, "true\n")
+    site.client.create_datasets("birds", [{"name": f"d{number:02}", "locked": number == 3} for number in range(25)])
+    site.client.create_dataset(parent="fish", name="cod")
+    assert crunch("list")[1].splitlines()[1:] == [
+        "private     script         birds",
+        "private     script         fish",
+    ]
+    listed = crunch("list", "--project", "birds")[1].splitlines()
+    assert len(listed) == 26
+    assert listed[0].split() == ["state", "held", "attempt", "slug"]
+    assert listed[4].split() == ["unprocessed", "held", "0", "birds:d03"]
+    assert len(json.loads(crunch("list", "--state", "unprocessed", "--json")[1])) == 26
+    assert crunch("list", "--project", "birds", "--state", "failed")[:2] == (0, "")
+    code, _, err = crunch("list", "--project", "nope")
+    assert (code, "no project 'nope'" in err) == (2, True)
