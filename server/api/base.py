@@ -124,6 +124,16 @@ def problems(*codes: int) -> dict[int, OpenApiResponse]:
 class Documented(AutoSchema):
     """A view's part of the OpenAPI document, with the refusals of views that do not list their own."""
 
+    def get_operation(self, *args: Any, **kwargs: Any) -> Any:
+        """The operation; one with a body also says that the body may be too large, or of a kind that nobody reads."""
+        operation = super().get_operation(*args, **kwargs)
+        if operation and "requestBody" in operation:
+            schema = {"$ref": "#/components/schemas/Problem"}
+            for code, told in (("413", "The body is too large."), ("415", "The body's type is not read here.")):
+                answer = {"description": told, "content": {"application/json": {"schema": schema}}}
+                operation["responses"].setdefault(code, answer)
+        return operation
+
     def get_response_serializers(self) -> Any:
         good = super().get_response_serializers()
         if self.method == "GET":
@@ -132,7 +142,7 @@ class Documented(AutoSchema):
         if self.method == "DELETE":
             return {204: OpenApiResponse(description="It is gone."), **problems(401, 403, 404), **self._changed()}
         code = 201 if getattr(self.view, "action", "") == "create" else 200
-        return {code: good, **problems(400, 401, 403, 404, 413), **(self._changed() if code == 200 else {})}
+        return {code: good, **problems(400, 401, 403, 404), **(self._changed() if code == 200 else {})}
 
     def _changed(self) -> dict[int, OpenApiResponse]:
         """The answer to an If-Match that is not met, where there are ETags."""

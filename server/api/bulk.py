@@ -137,7 +137,7 @@ class BulkViews(ProjectViews):
         responses={
             200: OpenApiResponse(BulkAnswerSerializer, "None was made: a dry run, or all were there."),
             201: BulkAnswerSerializer,
-            **problems(400, 401, 403, 404, 409, 413),
+            **problems(400, 401, 403, 404, 409),
         },
     )
     def bulk(self, request: Request, **_: Any) -> Response:
