@@ -99,7 +99,7 @@ def token(db: None, label: str) -> str:
     """That of a user of a site that has one of each thing that this operation is about."""
     alice = User.objects.create_user("alice")
     api = signed_in(alice)
-    project = catalogue.create_project(name="Birds")
+    project = catalogue.create_project(alice, name="Birds")
     dataset = catalogue.create_dataset(project, name="One")
     catalogue.create_item(dataset, name="Nest")
     kind = label.split("/")[3] if label in OF_ATTRIBUTES else "int"

@@ -69,7 +69,7 @@ def test_datasets_are_as_those_made_one_by_one(database: None) -> None:
     assert {attribute["key"]: attribute.get("value") for attribute in robin["attributes"]}["size"] == 2**40
     # One made alone differs in nothing but what is its own.
     catalogue.create_dataset(Project.objects.get(), name="Tit")
-    own = ("item_ptr_id", "id", "name", "slug", "base_file_path", "created", "modified")
+    own = ("item_ptr_id", "id", "name", "slug", "base_file_path", "created", "modified", "key", "updated")
     wren, tit = (Dataset.objects.filter(slug=slug).values().get() for slug in ("birds:wren", "birds:tit"))
     assert {name: wren[name] for name in wren if name not in own} == {
         name: tit[name] for name in tit if name not in own
