@@ -24,7 +24,7 @@ GROUPS = {
     "A dataset's files": ("files", "push", "pull", "verify"),
     "The local directory": ("sync", "clean"),
     "Look": ("list", "logs", "diagnostics"),
-    "Fill the catalogue": ("import", "export", "add-project", "add-dataset", "add-item"),
+    "Fill the catalogue": ("import", "export", "import-site", "add-project", "add-dataset", "add-item"),
     "Add an attribute": (),
 }
 """The page's sections; the last takes every command that no other one names."""

@@ -229,6 +229,8 @@ def test_every_call_of_the_client_is_as_the_document_says(
     assert refused(client.release, claim.claim, claim.fence, "again") == 409
     assert refused(client.cancel, claim.claim) == 409
     assert refused(client.claim, request) == 409
+    old = {"dataset": claim.dataset["id"], "stage": 1, "state": 2, "event_id": "old"}
+    assert client.post_bare_status(old)["refusal"] == "no_run"
     assert client.retry("p:d", dry_run=True)["datasets"] == ["p:d"]
     assert client.retry_failed("p", dry_run=True) == client.retry("p:d", dry_run=True)
     assert client.retry_failed("p")["count"] == 1

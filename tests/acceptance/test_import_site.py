@@ -1,0 +1,114 @@
+"""Bringing over another site through its API: what was completed stays completed, and twice is as once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from crunch_tasks.link.client import CrunchClient
+from tests.acceptance.conftest import Answer
+from tests.contract.test_old_client import ATTRIBUTES, DIAGNOSTICS
+from tests.support import depth
+from tests.support.servers import crunch_server
+from tests.support.site import Site
+
+HISTORIES = {
+    "done": [(1, 1), (1, 2), (2, 1), (2, 2), (3, 1), (3, 2)],
+    "failed": [(1, 1), (1, 2), (2, 1), (2, 3)],
+    "repaired": [(1, 1), (1, 3), (1, 1), (1, 2), (2, 1), (2, 2), (3, 1), (3, 2)],
+    "at work": [(1, 1), (1, 2), (2, 1)],
+    "new": [],
+}
+STATES = {
+    "done": "completed",
+    "failed": "failed",
+    "repaired": "completed",
+    "at work": "unprocessed",
+    "new": "unprocessed",
+}
+
+
+def fill(there: CrunchClient) -> None:
+    """A site as published clients of django-crunch leave one."""
+    there.create_project(name="Birds", description="b", details="# B\n", workflow="echo 1\r\n")
+    for name, history in HISTORIES.items():
+        dataset = there.create_dataset(parent="birds", name=name, description="d", details="x\n")
+        for number, (stage, state) in enumerate(history):
+            if (stage, state) == (1, 1) and number:
+                there.reset(dataset["slug"])
+            values = {"dataset": dataset["id"], "stage": stage, "state": state, "event_id": f"{name}-{number}"}
+            there.post_bare_status({**DIAGNOSTICS, **values, "note": f"note {number}"})
+    there.create_item(parent="birds:done", name="Nest", description="n")
+    there.create_item(parent="birds:done:nest", name="Egg")
+    for kind, values in ATTRIBUTES.items():
+        there.create_attribute(kind, item="birds:done", key=f"a {kind}", **values)
+        there.create_attribute(kind, item="birds:done:nest:egg", key=f"a {kind}", **values)
+
+
+def by_key(item: dict) -> dict:
+    return {attribute["key"]: attribute for attribute in item["attributes"]}
+
+
+def test_a_site_is_brought_over_and_a_second_time_changes_nothing(
+    site: Site, crunch: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with crunch_server(tmp_path / "old", users=("alice",)) as old:
+        there = CrunchClient(old.url, old.tokens["alice"])
+        fill(there)
+        monkeypatch.setenv("CRUNCH_FROM_TOKEN", old.tokens["alice"])
+
+        code, _, err = crunch("import-site", old.url)
+        assert code == 0, err
+        assert "1 projects, 5 datasets, 2 items, 18 attributes, 21 statuses" in err
+        assert site.client.get_project("birds")["workflow"] == "echo 1\r\n"
+        for name, state in STATES.items():
+            slug = f"birds:{name.replace(' ', '-')}"
+            here, known = site.dataset(slug), there.get_dataset(slug)
+            assert (here["state"], here["locked"]) == (state, False), name
+            same = ("name", "description", "details", "base_file_path")
+            assert {part: here[part] for part in same} == {part: known[part] for part in same}, name
+            assert by_key(here) == by_key(known)
+            assert site.statuses(slug, effective=False) == HISTORIES[name], name
+            assert site.notes(slug) == [f"note {number}" for number in range(len(HISTORIES[name]))]
+        (nest,) = site.dataset("birds:done")["items"]
+        assert (nest["name"], by_key(nest["items"][0])) == ("Nest", by_key(site.dataset("birds:done")))
+
+        before = list(site.client.pages("api/statuses/"))
+        assert crunch("import-site", old.url)[0] == 0
+        assert list(site.client.pages("api/statuses/")) == before
+        there.create_dataset(parent="birds", name="later")
+        assert "Added here: 0 projects, 1 datasets, 0 items" in crunch("import-site", old.url)[2]
+
+        monkeypatch.setenv("CRUNCH_FROM_TOKEN", "wrong")
+        code, _, err = crunch("import-site", old.url)
+        assert (code, "token" in err) == (2, True)
+
+
+@depth.long
+def test_an_interrupted_import_goes_on_where_it_was(
+    site: Site, crunch: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with crunch_server(tmp_path / "old", users=("alice",)) as old:
+        there = CrunchClient(old.url, old.tokens["alice"])
+        fill(there)
+        monkeypatch.setenv("CRUNCH_FROM_TOKEN", old.tokens["alice"])
+        posted = CrunchClient.post_bare_status
+        calls = 0
+
+        def cut(self: CrunchClient, values: dict) -> object:
+            nonlocal calls
+            calls += 1
+            if calls % 4 == 0:
+                raise KeyboardInterrupt
+            return posted(self, values)
+
+        monkeypatch.setattr(CrunchClient, "post_bare_status", cut)
+        for _ in range(30):
+            if crunch("import-site", old.url)[0] == 0:
+                break
+        for name, state in STATES.items():
+            slug = f"birds:{name.replace(' ', '-')}"
+            assert (site.dataset(slug)["state"], site.dataset(slug)["locked"]) == (state, False), name
+            assert site.statuses(slug, effective=False) == HISTORIES[name], name
