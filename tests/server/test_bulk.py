@@ -92,9 +92,8 @@ def test_the_datasets_of_a_large_call_are_all_counted(database: None) -> None:
     api = signed_in(User.objects.get(username="alice"))
     answer = send(api, *rows)
     assert (answer.status_code, len(answer.json()["created"])) == (201, MANY)
-    assert (
-        counts.by_state([project.pk])[project.pk] == {"unprocessed": MANY} == {"unprocessed": Dataset.objects.count()}
-    )
+    assert counts.by_state([project.pk])[project.pk] == {"unprocessed": MANY}
+    assert Dataset.objects.count() == MANY
     assert Attribute.objects.count() == 2 * MANY
     assert StateCount.objects.count() < 100
     again = send(api, *rows[:50], {"name": "Wren"}, skip_existing=True)
