@@ -2,55 +2,58 @@
 
 from django.db import migrations, transaction
 from django.db.models import OuterRef, Subquery
+from django.db.models.functions import Coalesce, Substr
 
 from server.signatures import signature, telling
 
-BATCH = 1000
+BATCH = 10_000
 
 
 def fill(apps, schema_editor):
     """In batches, each a transaction of its own: it can be ended at any time, and run again."""
-    datasets = apps.get_model("server", "Dataset").objects.using(schema_editor.connection.alias)
-    items = apps.get_model("server", "Item").objects.using(schema_editor.connection.alias)
-    items.exclude(as_project=None).update(plain=False)
-    last_pk = 0
-    while batch := list(_with_last_status(apps, datasets.filter(pk__gt=last_pk).order_by("pk"))[:BATCH]):
-        with transaction.atomic(using=schema_editor.connection.alias):
-            _fill(apps, schema_editor.connection.alias, batch)
-        last_pk = batch[-1].pk
+    alias = schema_editor.connection.alias
+    apps.get_model("server", "Item").objects.using(alias).exclude(as_project=None).update(plain=False)
+    for project in apps.get_model("server", "Project").objects.using(alias).all():
+        rows = apps.get_model("server", "Dataset").objects.using(alias).filter(project=project).order_by("pk")
+        last = 0
+        while pks := list(rows.filter(pk__gt=last).values_list("pk", flat=True)[:BATCH]):
+            with transaction.atomic(using=alias):
+                _fill(apps, project, rows.filter(pk__gt=last, pk__lte=pks[-1]).order_by())
+            last = pks[-1]
 
 
-def _with_last_status(apps, datasets):
-    last = apps.get_model("server", "Status").objects.filter(dataset=OuterRef("pk"), effective=True)
-    return datasets.annotate(last_status=Subquery(last.order_by("-fence", "-id").values("pk")[:1]))
+def _fill(apps, project, rows):
+    items = apps.get_model("server", "Item").objects
+    own = items.filter(pk=OuterRef("pk"))
+    key = own.values(part=Substr("slug", len(project.slug) + 2))
+    rows.update(key=Subquery(key), updated=Coalesce(_last(apps, "created"), Subquery(own.values("created"))))
+    items.using(rows.db).filter(pk__in=rows.values("pk")).update(plain=False)
+    rows.filter(state="completed").update(stage=3, stage_state=2)
+    rows.filter(state="failed").update(stage=_last(apps, "stage"), stage_state=_last(apps, "state"))
+    of_run = {"fence": OuterRef("fence")}
+    rows.filter(state="running").update(stage=_last(apps, "stage", of_run), stage_state=_last(apps, "state", of_run))
+    for failure, pks in _failures(apps, project, rows).items():
+        rows.filter(pk__in=pks).update(failure=failure)
 
 
-def _fill(apps, alias, batch):
-    rows = apps.get_model("server", "Status").objects.using(alias)
-    statuses = rows.in_bulk([dataset.last_status for dataset in batch if dataset.last_status])
-    for dataset in batch:
-        status = statuses.get(dataset.last_status)
-        dataset.key = dataset.slug.rpartition(":")[2]
-        dataset.updated = status.created if status else dataset.created
-        if dataset.state == "completed":
-            dataset.stage, dataset.stage_state = 3, 2
-        elif status and (dataset.state == "failed" or (dataset.state == "running" and status.fence == dataset.fence)):
-            dataset.stage, dataset.stage_state = status.stage, status.state
-        if status and dataset.state == "failed":
-            dataset.failure = _failure(apps, alias, dataset, status)
-    items = apps.get_model("server", "Item").objects.using(alias)
-    items.filter(pk__in=[dataset.pk for dataset in batch]).update(plain=False)
-    names = ["key", "updated", "stage", "stage_state", "failure"]
-    apps.get_model("server", "Dataset").objects.using(alias).bulk_update(batch, names, batch_size=200)
+def _last(apps, column, limits=None):
+    """A column of a dataset's last effective status."""
+    rows = apps.get_model("server", "Status").objects.filter(dataset=OuterRef("pk"), effective=True, **(limits or {}))
+    return Subquery(rows.order_by("-fence", "-id").values(column)[:1])
 
 
-def _failure(apps, alias, dataset, status):
-    return apps.get_model("server", "Failure").objects.using(alias).get_or_create(
-        project_id=dataset.project_id,
-        stage=status.stage,
-        signature=signature(status.note, (dataset.slug, dataset.key, dataset.name)),
-        defaults={"example": telling(status.note)},
-    )[0]
+def _failures(apps, project, rows):
+    """The datasets of each failure, by their numbers."""
+    failed = rows.filter(state="failed").annotate(note=_last(apps, "note"), was_in=_last(apps, "stage"))
+    kinds = apps.get_model("server", "Failure").objects.using(rows.db)
+    found = {}
+    for pk, slug, key, name, stage, note in failed.values_list("pk", "slug", "key", "name", "was_in", "note"):
+        if stage is not None:
+            text = signature(note, (slug, key, name))
+            example = {"example": telling(note)}
+            kind, _ = kinds.get_or_create(project=project, stage=stage, signature=text, defaults=example)
+            found.setdefault(kind.pk, []).append(pk)
+    return found
 
 
 class Migration(migrations.Migration):
