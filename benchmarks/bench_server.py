@@ -117,7 +117,6 @@ def _calls(browser: Client, count: int) -> list[Call]:
     dataset = f"birds:{middle}"
     number = browser.get(f"/api/datasets/{dataset}/").json()["id"]
     paths = {
-        "projects": "/",
         "project": PROJECT,
         "project, from the middle": f"{PROJECT}?after={middle}",
         "project, last updated": f"{PROJECT}?sort=updated",
@@ -127,6 +126,7 @@ def _calls(browser: Client, count: int) -> list[Call]:
         "project, search": f"{PROJECT}?q=sample-00005",
         "project, failed, search": f"{PROJECT}?state=failed&q=sample",
         "dataset": f"{PROJECT}datasets/{dataset}",
+        "projects": "/",
         "API projects": "/api/projects/",
         "API datasets": "/api/datasets/",
         "API dataset": f"/api/datasets/{dataset}/",
