@@ -104,7 +104,7 @@ def _ordered(rows: DatasetQuerySet, by: str, place: tuple[Any, ...] | None, back
 
 
 def cursor(by: str, dataset: Dataset) -> str:
-    """Where the dataset stands in this order; not a secret, but nothing that others should make."""
+    """Where the dataset stands in this order, as the addresses of pages say it."""
     if by == NAME:
         return str(dataset.key)
     return f"{(dataset.updated - _EPOCH) // _MICROSECOND}-{dataset.pk}"
