@@ -10,7 +10,7 @@ import uuid
 import httpx
 import pytest
 
-from tests.support.depth import sample
+from tests.support.depth import long, sample
 from tests.support.site import GOOD_RUN, Site
 
 EITHER = pytest.mark.parametrize("storage_settings", sample(["folder", "s3"], 1), indirect=True)
@@ -100,6 +100,7 @@ rule upper:
 """
 
 
+@long
 @EITHER
 def test_a_second_run_of_a_finished_workspace_moves_no_file(site: Site) -> None:
     project = site.add_project("Words", SNAKEFILE, workflow_type="snakemake")

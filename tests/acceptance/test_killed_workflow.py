@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from crunch_tasks.compute import supervisor
+from tests.support.depth import long
 from tests.support.site import GOOD_RUN, Site, until
 
 # The second rule leaves a process behind that leaves its session, ignores SIGTERM, and spoils the output for ever.
@@ -37,6 +38,7 @@ rule second:
 """
 
 
+@long
 def test_a_run_after_all_was_killed_goes_on_and_nothing_of_the_old_one_writes(site: Site, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.depth import sample
+from tests.support.depth import long, sample
 from tests.support.servers import CrunchServer
 from tests.support.site import GOOD_RUN, Site, until
 
@@ -171,6 +171,7 @@ def set_token(server: CrunchServer, key: str) -> None:
     server._python("-c", DELETE_TOKEN, key)
 
 
+@long
 def test_a_token_that_is_revoked_in_the_middle_keeps_the_outbox(site: Site, waiting: tuple[str, Path, Path]) -> None:
     slug, started, flag = waiting
     client = site.start("next")

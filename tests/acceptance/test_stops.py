@@ -123,6 +123,7 @@ def test_a_killed_snakemake_goes_on_in_the_same_folder_and_publishes_nothing_hal
     assert site.files(slug) == INPUTS | RESULTS
 
 
+@long
 def test_what_cannot_go_on_from_earlier_work_starts_over_by_itself(
     site: Site, count: Path, flag: Path, tmp_path: Path
 ) -> None:

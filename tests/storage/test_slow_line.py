@@ -12,6 +12,7 @@ from crunch_tasks.errors import TimedOut, TooSlow
 from crunch_tasks.files.download import download
 from crunch_tasks.files.opening import open_storage
 from crunch_tasks.files.pace import patience_for
+from tests.support.depth import long
 from tests.support.line import made, send, sources
 from tests.support.proxy import Fault, Proxy, proxy
 from tests.support.seaweed import SeaweedS3
@@ -62,6 +63,7 @@ def test_a_listing_and_a_write_that_drip_are_given_up(s3: SeaweedS3, bucket: str
         send(storage, there)
 
 
+@long
 def test_an_honest_slow_line_brings_all_both_ways(s3: SeaweedS3, bucket: str, line: Proxy, tmp_path: Path) -> None:
     """In the time that one request has, the line moves one part, and not three; one small file, and not all."""
     files = {f"half-{number}": os.urandom(MIB // 2) for number in range(32)} | {"big": os.urandom(MIB) * 20}
