@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help install demo test test-all test-quick chaos bench bench-server check format docs browser clean
+.PHONY: help install demo test test-all test-quick chaos bench bench-server check format docs screenshots browser clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -51,6 +51,10 @@ format: install  ## Put the code into shape
 
 docs: install  ## Write the documentation's page of commands anew
 	@$(BIN)/python docs/generate.py
+
+screenshots: install browser  ## Take the documentation's pictures of the pages anew
+	@mkdir -p docs/images/pages
+	@CRUNCH_SCREENSHOTS=1 $(BIN)/pytest -q -p no:xdist tests/browser/test_tour.py
 
 browser:  ## Install Debian's Chromium for the browser tests, where root may
 	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
