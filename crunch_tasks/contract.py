@@ -57,6 +57,9 @@ MAX_HEARTBEAT_SECONDS = 30.0
 NOTE_BYTES = 8 * 1024
 """The longest note on the wire, in bytes of UTF-8; longer ones keep their head and tail."""
 
+LOG_TAIL_BYTES = 8 * 1024
+"""The most that a heartbeat tells of the end of a workflow's output, in bytes of UTF-8."""
+
 PAGE_SIZE = 20
 
 DIAGNOSTICS: Mapping[str, type] = {
@@ -93,6 +96,16 @@ def cap_note(text: str, limit: int = NOTE_BYTES) -> str:
     tail = limit - len(middle) - head
     # "ignore" drops what a cut left of a multi-byte character.
     return clean[:head].decode("utf-8", "ignore") + middle.decode() + clean[-tail:].decode("utf-8", "ignore")
+
+
+def cap_log_tail(text: str, limit: int = LOG_TAIL_BYTES) -> str:
+    """The end of `text`, fit for a heartbeat: no NUL, no lone surrogates, at most `limit` bytes, whole lines."""
+    clean = text.replace("\x00", "").encode("utf-8", "replace")
+    if len(clean) > limit:
+        clean = clean[-limit:]
+        # Only one line that is longer than all may begin in its middle.
+        clean = clean.partition(b"\n")[2] or clean
+    return clean.decode("utf-8", "ignore")
 
 
 # --- names in a dataset's storage prefix and workspace ---------------------------------------------------------------

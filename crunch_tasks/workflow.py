@@ -12,6 +12,7 @@ from pathlib import Path
 from prefect.logging import get_logger, get_run_logger
 
 from crunch_tasks.compute.environment import workflow_environment
+from crunch_tasks.compute.live import live_tail
 from crunch_tasks.compute.script import run_script
 from crunch_tasks.compute.snakemake import job_spans, run_snakemake, whole_before
 from crunch_tasks.contract import WORKFLOW_FILE, WORKFLOW_LOG, Stage, WorkflowType
@@ -38,7 +39,7 @@ def workflow(run: DatasetRun) -> None:
         return
     run.log.unlink(missing_ok=True)
     try:
-        with reserved(run.workspace.state):
+        with reserved(run.workspace.state), run.lease.showing(functools.partial(live_tail, run.log, run.secrets)):
             _run_to_its_end(run, with_looks(run.lease.check, run.workspace.root, run.workspace.low_water))
     except Exception:
         _save_log(run)

@@ -97,13 +97,19 @@ class CrunchClient:
         claim: int,
         fence: int,
         progress: Mapping[str, Any] | None = None,
+        log_tail: str | None = None,
         *,
         timeout_s: float | None = None,
     ) -> Mapping[str, Any]:
-        """Renew the lease, asking once: `{ttl_s, cancel}`. Refused with status 409 means that it is lost."""
+        """Renew the lease, asking once: `{ttl_s, cancel}`. Refused with status 409 means that it is lost.
+
+        `log_tail`, the last lines of the workflow's output, replaces what was told of it before.
+        """
         body: dict[str, Any] = {"fence": fence}
         if progress is not None:
             body["progress"] = dict(progress)
+        if log_tail is not None:
+            body["log_tail"] = log_tail
         return self._object("POST", f"api/claims/{claim}/heartbeat/", body, patience_s=0, timeout_s=timeout_s)
 
     def release(self, claim: int, fence: int, reason: str, *, patience_s: float | None = None) -> None:

@@ -57,6 +57,7 @@ class FakeServer:
     datasets: dict[str, Body] = field(default_factory=dict)
     claims: dict[int, FakeClaim] = field(default_factory=dict)
     statuses: list[Body] = field(default_factory=list)
+    log_tails: dict[str, str] = field(default_factory=dict)
     added: list[tuple[str, Body]] = field(default_factory=list)
     requests: list[tuple[str, str]] = field(default_factory=list)
     before: Callable[[httpx.Request], httpx.Response | None] | None = None
@@ -243,6 +244,10 @@ class FakeServer:
             if not isinstance(body["progress"], dict):
                 raise _Problem(400, "progress: an object is needed.", "invalid")
             claim.dataset["progress"] = body["progress"]
+        if "log_tail" in body:
+            if not isinstance(body["log_tail"], str):
+                raise _Problem(400, "log_tail: a text is needed.", "invalid")
+            self.log_tails[claim.dataset["slug"]] = body["log_tail"]
         ttl_s = self.projects[claim.dataset["parent"]]["lease_seconds"]
         self._leases[claim.dataset["slug"]] = (claim.id, self._now() + ttl_s)
         return httpx.Response(

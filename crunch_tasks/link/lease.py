@@ -6,10 +6,11 @@ dataset, and only the server's 409 says so. But nothing is written to the storag
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -68,6 +69,8 @@ class Lease:
         self._ttl_s = claim.ttl_s
         self._expires = sent_at + claim.ttl_s
         self._progress: Mapping[str, Any] | None = None
+        self._output: Callable[[], str] | None = None
+        self._told_output = ""
         self._ended: CrunchError | None = None
         self._refused_token: Unauthorized | None = None
         self._stop = threading.Event()
@@ -136,6 +139,19 @@ class Lease:
     def progress(self, progress: Mapping[str, Any]) -> None:
         """What the next renewal tells of the run, such as `{"done": 3, "total": 10}`."""
         self._progress = dict(progress)
+
+    @contextlib.contextmanager
+    def showing(self, output: Callable[[], str]) -> Iterator[None]:
+        """While in this context, each renewal tells what `output` returns (`cap_log_tail`), if it is news.
+
+        What it returns last is still told after it. It must not raise: the renewal would fail.
+        """
+        self._output = output
+        try:
+            yield
+        finally:
+            last = output()
+            self._output = lambda: last
 
     def cancel(self, message: str) -> None:
         """A person wants the run to end: `check` raises Cancelled with `message` from now on.
@@ -218,21 +234,24 @@ class Lease:
 
     def _beat(self) -> None:
         """One renewal. Raises LeaseLost, or whatever kept the server from answering."""
+        output = self._output() if self._output is not None else ""
+        news = output if output != self._told_output else None
         sent_at = boot_clock()
         progress = self._progress
         try:
             answer = self.client.heartbeat(
-                self.claim.claim, self.claim.fence, progress, timeout_s=self.claim.heartbeat_s
+                self.claim.claim, self.claim.fence, progress, news, timeout_s=self.claim.heartbeat_s
             )
         except Unauthorized as error:
             self._refused_token = error
             raise
         except Refused as error:
             if error.status not in LOST:
-                # It is what we sent that it does not like, and that can only be the progress.
-                self._progress = None
+                # It is what we sent that it does not like, and that can only be the progress or the output.
+                self._progress = self._output = None
                 raise
             raise LeaseLost(f"The lease on {self.claim.slug} was lost: {error} Nothing was published.") from error
+        self._told_output = output
         with self._changed:
             self._refused_token = None
             self._ttl_s = float(answer["ttl_s"])

@@ -14,7 +14,7 @@ from crunch_tasks import contract
 from crunch_tasks.errors import Refused
 from server.api.base import API, problems, signed_in
 from server.api.catalogue import DatasetSerializer, ProjectSerializer
-from server.api.fields import CappedTextField, OptionalTextField, ProgressField, WebAddressField
+from server.api.fields import CappedTextField, LogTailField, OptionalTextField, ProgressField, WebAddressField
 from server.models import Claim, Dataset, Installation, Project
 from server.models.items import SLUG_LENGTH
 from server.permissions import Act, actor_of, project_of
@@ -49,6 +49,9 @@ class FenceSerializer(serializers.Serializer[Any]):
 
 class HeartbeatSerializer(FenceSerializer):
     progress = ProgressField(required=False, allow_null=True, default=None)
+    log_tail = LogTailField(
+        required=False, allow_null=True, default=None, help_text="The last lines of the workflow's output, if news."
+    )
 
 
 class ReleaseSerializer(FenceSerializer):
@@ -147,7 +150,7 @@ class HeartbeatView(ClaimView):
         responses={200: HeartbeatAnswerSerializer, **problems(400, 401, 403, 404, 409)},
     )
     def post(self, request: Request, pk: int) -> Response:
-        """Renew the lease, also an expired one that nobody took, and tell the progress. 409: the lease is lost."""
+        """Renew the lease, also an expired one that nobody took, and tell how far it is. 409: the lease is lost."""
         self.check_claim(pk)
         sent = HeartbeatSerializer(data=request.data)
         sent.is_valid(raise_exception=True)

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from rest_framework import serializers
 
-from crunch_tasks.contract import cap_note
+from crunch_tasks.contract import cap_log_tail, cap_note
 
 ADDRESS_LENGTH = 1023
 PROGRESS_BYTES = 4096
@@ -39,6 +39,16 @@ class NoteField(OptionalTextField):
 
     def to_internal_value(self, data: Any) -> str:
         return cap_note(super().to_internal_value(data))
+
+
+class LogTailField(serializers.CharField):
+    """The end of a workflow's output; of one that is too long, the end of that: a heartbeat must not be refused."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(allow_blank=True, trim_whitespace=False, **kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        return cap_log_tail(super().to_internal_value(data))
 
 
 class CappedTextField(OptionalTextField):

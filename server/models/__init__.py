@@ -8,6 +8,7 @@ from server.models.failures import Failure
 from server.models.history import Change, WorkflowVersion
 from server.models.installation import Installation
 from server.models.items import Item
+from server.models.log_tails import LogTail
 from server.models.members import AccessToken, Membership, Role
 from server.models.projects import Project
 from server.models.sign_in import SignInAttempt
@@ -23,6 +24,7 @@ __all__ = [
     "Failure",
     "Installation",
     "Item",
+    "LogTail",
     "Membership",
     "Project",
     "Role",

@@ -8,7 +8,7 @@ from django.core.paginator import Paginator
 from django.views.generic import TemplateView
 
 from crunch_tasks.contract import DatasetState
-from server.models import Dataset, Item, Status
+from server.models import Dataset, Item, LogTail, Status
 from server.pages import files, find
 from server.pages.allowed import allowed
 from server.pages.looks import attempt_number, progress, timeline
@@ -44,6 +44,7 @@ class DatasetPage(TemplateView):
             stages=timeline(dataset, latest),
             failure=latest[0].note if latest and dataset.state == DatasetState.FAILED.value else "",
             progress=progress(dataset.progress),
+            log_tail=LogTail.objects.filter(dataset=dataset).exclude(text="").first() if is_running(dataset) else None,
             history=Paginator(history, HISTORY_ROWS).get_page(self.request.GET.get("page")),
             attributes=dataset.attributes.all(),
             items=Item.objects.filter(parent=dataset).prefetch_related("attributes")[:ITEMS_SHOWN],

@@ -17,7 +17,7 @@ from django.utils import timezone
 from crunch_tasks.contract import ClaimRequest, DatasetState, Stage, State
 from crunch_tasks.crash import Point, reached
 from crunch_tasks.errors import Refused
-from server.models import Claim, Dataset, Project
+from server.models import Claim, Dataset, LogTail, Project
 from server.models.claims import ClaimEnd
 from server.permissions import Act, Actor
 from server.services import counts, life, queue
@@ -70,8 +70,10 @@ class Renewal:
     cancelled_by: str
 
 
-def heartbeat(user: User, claim_id: int, fence: int, progress: dict[str, Any] | None = None) -> Renewal:
-    """Renew the lease, also an expired one that nobody took.
+def heartbeat(
+    user: User, claim_id: int, fence: int, progress: dict[str, Any] | None = None, log_tail: str | None = None
+) -> Renewal:
+    """Renew the lease, also an expired one that nobody took. `log_tail` is the end of the workflow's output, if news.
 
     Raises Refused: 404, 403 for another user's claim, 409 `lost`.
     """
@@ -81,6 +83,8 @@ def heartbeat(user: User, claim_id: int, fence: int, progress: dict[str, Any] | 
         _renew(dataset)
         if progress is not None:
             Dataset.objects.filter(pk=dataset.pk).update(progress=progress)
+        if log_tail is not None:
+            LogTail.keep(dataset, log_tail)
     cancelled = held.cancelled_at is not None
     by = life.name_of(held.cancelled_by) if cancelled else ""
     return Renewal(float(dataset.project.lease_seconds), cancelled, by)

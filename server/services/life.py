@@ -11,7 +11,7 @@ from django.utils import timezone
 from crunch_tasks.contract import DatasetState, Stage, State
 from crunch_tasks.errors import Refused
 from server import signatures
-from server.models import Claim, Dataset, Failure, Status
+from server.models import Claim, Dataset, Failure, LogTail, Status
 from server.models.claims import ClaimEnd
 from server.services import counts, queue
 
@@ -44,11 +44,12 @@ def locked_row(pk: int) -> Dataset:
 
 
 def end_claim(claim: Claim | None, reason: ClaimEnd, note: str = "") -> None:
-    """Close the claim, unless it is closed already."""
+    """Close the claim, unless it is closed already. The last lines go: the whole output is in the storage by then."""
     if claim is not None:
         open_one = Claim.objects.filter(pk=claim.pk, ended=None)
         if open_one.update(ended=timezone.now(), end_reason=reason, end_note=note[:1023]):
             counts.note_claim(reason)
+            LogTail.objects.filter(dataset=claim.dataset_id).delete()
 
 
 def note_begun(claim: Claim) -> None:

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from crunch_tasks.contract import ClaimRequest
@@ -39,8 +40,9 @@ def left(site: Site) -> list[str]:
 def test_503_lost_answers_and_an_outage_longer_than_the_lease_change_nothing(
     site: Site, line: Proxy, tmp_path: Path
 ) -> None:
-    workflow = f'touch "{tmp_path}/started"\nuntil [ -e "{tmp_path}/flag" ]; do sleep 0.1; done\n'
-    slug = site.add_dataset(site.add_project("P", workflow, lease_seconds=2), "one", {"input.txt": b"x"})
+    workflow = f'echo "working on it"\ntouch "{tmp_path}/started"\nuntil [ -e "{tmp_path}/flag" ]; do sleep 0.1; done\n'
+    project = site.add_project("P", workflow, lease_seconds=2, visibility="public")
+    slug = site.add_dataset(project, "one", {"input.txt": b"x"})
     claiming = [Fault("POST", "/api/claims/", status=503, times=1), Fault("POST", "/api/claims/", lose=True, times=1)]
     busy = Fault("POST", STATUSES, status=503, headers={"Retry-After": "1"}, times=1)
     lost = Fault("POST", STATUSES, lose=True, times=1)
@@ -48,6 +50,8 @@ def test_503_lost_answers_and_an_outage_longer_than_the_lease_change_nothing(
     client = site.start("next", CRUNCH_URL=line.endpoint)
     until((tmp_path / "started").exists, what="the workflow's start")
     until(lambda: (2, 1) in site.statuses(slug), what="the workflow's Start")
+    page = f"{site.server.url}/projects/p/datasets/{slug}"
+    until(lambda: "working on it" in httpx.get(page).text, what="the last lines of its output")
     site.server.kill()
     gone = time.monotonic()
     until(lambda: time.monotonic() - gone > 2.5, what="the end of the lease")

@@ -160,7 +160,7 @@ def test_states_never_go_back_and_the_first_end_wins(alice, tmp_path):
 def test_an_expired_lease_is_its_holders_until_another_takes_it(site, alice, bob, tmp_path):
     claim = alice.claim(ClaimRequest("r1"))
     site.expire()
-    assert alice.heartbeat(claim.claim, claim.fence, {"done": 1})["ttl_s"] == claim.ttl_s
+    assert alice.heartbeat(claim.claim, claim.fence, {"done": 1}, "last\nlines\n")["ttl_s"] == claim.ttl_s
     assert bob.claim(ClaimRequest("r2")) is None
     site.expire()
     taken = bob.claim(ClaimRequest("r3"))

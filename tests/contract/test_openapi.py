@@ -193,6 +193,7 @@ def test_every_call_of_the_client_is_as_the_document_says(
     assert refused(client.claim, ClaimRequest("r4", dataset="p:none")) == 404
     assert refused(client.claim, ClaimRequest("")) == 400
     client.heartbeat(claim.claim, claim.fence, {"stage": 1, "done": 0, "total": 0, "what": ""})
+    client.heartbeat(claim.claim, claim.fence, None, "last\nlines\n")
     client.heartbeat(claim.claim, claim.fence)
     assert refused(client.heartbeat, claim.claim, claim.fence + 1) == 409
     assert refused(client.heartbeat, 999, 1) == 404

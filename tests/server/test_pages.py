@@ -18,9 +18,10 @@ from django.utils import timezone
 from rest_framework.authtoken.models import Token
 
 from crunch_tasks.contract import ClaimRequest, Stage, State
-from server.models import Attribute, Dataset, Project, Status
+from server.models import Attribute, Dataset, LogTail, Project, Status
 from server.services import catalogue, claims, statuses
 from server.services.statuses import Event
+from tests.support.calls import signed_in
 
 STEPS = [(stage, state) for stage in Stage for state in (State.START, State.SUCCESS)]
 
@@ -158,6 +159,27 @@ def test_progress_of_the_workflow(browser: Client, alice: User, dataset: Dataset
         assert "steps" not in words(browser.get(address(dataset)))
     claims.heartbeat(alice, claim.pk, claim.fence, {"done": 3, "total": 7})
     assert "3 of 7 steps" in words(browser.get(address(dataset)))
+
+
+def test_the_last_lines_of_the_output_while_it_runs(browser: Client, alice: User, dataset: Dataset) -> None:
+    take(alice, dataset, 3)
+    api = signed_in(alice)
+
+    def told(log_tail: str) -> str:
+        body = {"fence": dataset.fence, "log_tail": log_tail}
+        beat = api.post(f"/api/claims/{dataset.claim_id}/heartbeat/", body, format="json")
+        assert beat.status_code == 200
+        return browser.get(address(dataset)).content.decode()
+
+    assert "Last lines" not in browser.get(address(dataset)).content.decode()
+    assert "<pre>&lt;b&gt;step 1\n</pre>" in told("<b>step 1\n")
+    assert "step 1" not in told("step 2\n")
+    long = told("\x00old\n" + "x" * 9000 + "\nnew\n")
+    assert "<pre>new\n</pre>" in long
+    assert api.post(f"/api/claims/{dataset.claim_id}/heartbeat/", {"fence": dataset.fence}).status_code == 200
+    assert "<pre>new\n</pre>" in browser.get(address(dataset)).content.decode()
+    api.post(f"/api/claims/{dataset.claim_id}/release/", {"fence": dataset.fence})
+    assert not LogTail.objects.exists()
 
 
 def test_why_it_failed_is_on_top_and_history_stays(browser: Client, alice: User, dataset: Dataset) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import threading
 from pathlib import Path
 
@@ -87,6 +88,25 @@ def test_a_lease_is_renewed_while_the_run_goes_on(server, tmp_path):
         lease.check()
         assert lease.remaining_s() > 0
         assert server.datasets["p:d"]["progress"] == {"done": 1, "total": 3}
+
+
+def test_the_output_is_told_when_it_is_news_and_once_more_at_its_end(server, tmp_path):
+    gate = Gate(server, "heartbeat")
+    sent = []
+
+    def note(request):
+        sent.append(json.loads(request.content).get("log_tail"))
+
+    server.after = note
+    said = ["one\n"]
+    with claimed(server, tmp_path) as lease:
+        with lease.showing(lambda: said[0]):
+            until(lambda: server.log_tails.get("p:d") == "one\n")
+            gate.wait(3)
+            said[0] = "one\nlast\n"
+        said[0] = "the file is elsewhere by now"
+        until(lambda: server.log_tails["p:d"] == "one\nlast\n")
+    assert [text for text in sent if text is not None] == ["one\n", "one\nlast\n"]
 
 
 def test_an_outage_longer_than_the_lease_loses_nothing(server, tmp_path):

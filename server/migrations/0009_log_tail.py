@@ -1,0 +1,23 @@
+"""Keeps the last lines of a running workflow's output."""
+
+
+import django.db.models.deletion
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+
+    dependencies = [
+        ('server', '0008_sign_in_attempts'),
+    ]
+
+    operations = [
+        migrations.CreateModel(
+            name='LogTail',
+            fields=[
+                ('dataset', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='log_tail', serialize=False, to='server.dataset')),
+                ('text', models.TextField(blank=True)),
+                ('at', models.DateTimeField()),
+            ],
+        ),
+    ]

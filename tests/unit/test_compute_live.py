@@ -1,0 +1,32 @@
+"""What is told of a running workflow's output: whole lines, little, without secrets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from crunch_tasks.compute.live import live_tail
+from crunch_tasks.contract import LOG_TAIL_BYTES, cap_log_tail
+
+TOKEN = "0123456789abcdef"
+KEY = "-----BEGIN KEY-----\nMIIEvAIBADAN\nBgkqhkiG9w0B\n-----END KEY-----\n"
+
+
+def tail(log: Path, output: bytes) -> str:
+    log.write_bytes(output)
+    return live_tail(log, [TOKEN, KEY, "a", ""])
+
+
+def test_whole_lines_without_secrets(tmp_path: Path) -> None:
+    log = tmp_path / "workflow.log"
+    assert live_tail(log, []) == ""
+    assert tail(log, b"a line\nhalf a li") == "a line\n"
+    assert tail(log, f"token={TOKEN}\n{KEY}{TOKEN[:9]}".encode()) == "token=[hidden]\n" + "[hidden]\n" * 4
+    assert tail(log, b"\xff\x00\n") == "\N{REPLACEMENT CHARACTER}\n"
+
+
+def test_only_the_end_of_much(tmp_path: Path) -> None:
+    lines = "".join(f"line {number} \u00e4\n" for number in range(100_000))
+    found = tail(tmp_path / "workflow.log", lines.encode())
+    assert lines.endswith(found) and found.startswith("line ")
+    assert LOG_TAIL_BYTES - 100 < len(found.encode()) <= LOG_TAIL_BYTES
+    assert len(cap_log_tail("\u00e4" * LOG_TAIL_BYTES).encode()) <= LOG_TAIL_BYTES
