@@ -9,7 +9,7 @@ from itertools import chain
 from typing import ClassVar
 
 from django.core.handlers.asgi import ASGIRequest
-from django.http import Http404, HttpRequest, StreamingHttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.utils.http import content_disposition_header
@@ -17,6 +17,7 @@ from django.views.generic import View
 
 from crunch_tasks.errors import CrunchError, ObjectMissing
 from crunch_tasks.files.storage import Block
+from server.models import Dataset
 from server.pages import files, find
 from server.permissions import Act
 
@@ -45,19 +46,30 @@ class Download(View):
             storage, info = found
             blocks = iter(storage.iter_bytes(info))
             # Read before anything is sent, so that a file that cannot be read is an error page, not half a file.
-            blocks = chain([next(blocks, b"")], blocks)
+            first = next(blocks, b"")
         except ObjectMissing:
             raise Http404("There is no such file (any more).") from None
         except CrunchError as error:
-            _log.warning("download of %r of %s: %s", path, owner.slug, error)
-            return render(request, "server/storage_away.html", {"dataset": owner, "problem": str(error)}, status=503)
+            return away(request, owner, path, error)
+        blocks = chain([first], blocks)
         # Under ASGI, Django would gather a plain iterator's blocks in memory before it sends the first.
         body = _from_thread(blocks) if isinstance(request, ASGIRequest) else blocks
-        response = StreamingHttpResponse(body, headers=HEADERS)
+        headers = {**HEADERS, "Content-Type": self.content_type(bytes(first[:12]))}
+        response = StreamingHttpResponse(body, headers=headers)
         response.headers["Content-Length"] = str(info.size)
         name = path.rsplit("/", 1)[-1]
         response.headers["Content-Disposition"] = content_disposition_header(True, name) or "attachment"
         return response
+
+    def content_type(self, _head: bytes) -> str:
+        """What to call the file, by its first bytes."""
+        return HEADERS["Content-Type"]
+
+
+def away(request: HttpRequest, dataset: Dataset, path: str, error: CrunchError) -> HttpResponse:
+    """The page that says that the file cannot be read now."""
+    _log.warning("reading %r of %s: %s", path, dataset.slug, error)
+    return render(request, "server/storage_away.html", {"dataset": dataset, "problem": str(error)}, status=503)
 
 
 async def _from_thread(blocks: Iterator[Block]) -> AsyncIterator[Block]:

@@ -22,12 +22,20 @@ from crunch_tasks.files.plan import Source, is_staged
 from crunch_tasks.files.reading import find_file, list_files, stat_file
 from crunch_tasks.files.storage import Storage
 from server.models import Dataset
+from server.pages.trees import Folder, tree
 
 TIMEOUT_S = 10.0
 """How long a page waits for one answer of the storage, in seconds."""
 
 LISTED = 10_000
 """The most files, and the most records, that are listed of a dataset."""
+
+
+RECORDS = 200
+"""The most records that a page shows."""
+
+FEW = 20
+"""So many files, or fewer, are shown with their folders open."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,19 @@ class ListingPage:
 
     listing: Listing
     page: Page[File]
+
+    @property
+    def tree(self) -> Folder:
+        return tree(self.listing.files, self.page.object_list)
+
+    @property
+    def records(self) -> Folder:
+        return tree(self.listing.records, self.listing.records[:RECORDS])
+
+    @property
+    def opened(self) -> bool:
+        """Whether to show what is in the folders at once: where it is little."""
+        return len(self.page.object_list) <= FEW
 
 
 def listing(dataset: Dataset) -> Listing:

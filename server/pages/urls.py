@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from django.urls import path
 
-from server.pages import account, actions, bulk, datasets, downloads, failures, history, items, people, projects
+from server.pages import (
+    account,
+    actions,
+    bulk,
+    datasets,
+    downloads,
+    failures,
+    history,
+    items,
+    people,
+    previews,
+    projects,
+)
 from server.services.bulk import Operation
 
 PROJECT = "projects/<str:project>/"
@@ -30,6 +42,8 @@ urlpatterns = [
     path(f"{DATASET}/hold", actions.Hold.as_view(), name="hold"),
     path(f"{DATASET}/let-go", actions.LetGo.as_view(), name="let-go"),
     path(f"{DATASET}/files/<path:path>", downloads.Download.as_view(), name="file"),
+    path(f"{DATASET}/look/<path:path>", previews.Preview.as_view(), name="preview"),
+    path(f"{DATASET}/image/<path:path>", previews.Image.as_view(), name="image"),
     path("items/<str:item>/", items.ItemPage.as_view(), name="item"),
     path("account/", account.Account.as_view(), name="account"),
 ]

@@ -15,6 +15,13 @@ from tests.support.servers import CrunchServer, crunch_server
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
 
 
+PNG = bytes.fromhex(
+    "89504e470d0a1a0a0000000d4948445200000001000000010806000000"
+    "1f15c4890000000d49444154789c63f8cfc0f01f00050001ff56c72f0d0000000049454e44ae426082"
+)
+"""One dot."""
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrunchServer]:
     """A server with a project of two datasets; one has a file and failed."""
@@ -28,6 +35,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrunchServer]:
             folder.mkdir(parents=True)
             (folder / "a b#1.txt").write_text("downloaded")
             (folder / "<img src=x onerror=alert(1)>").touch()
+            (folder / "plots").mkdir()
+            (folder / "plots" / "one.png").write_bytes(PNG)
+            (folder / "plots" / "two.svg").write_text("<svg><script>alert(1)</script></svg>")
             body = {"dataset": dataset["slug"], "request_id": "r1", "client": "test"}
             claim = api.post("/api/claims/", json=body).raise_for_status().json()
             for state, note in ((1, ""), (3, "\n".join(f"line {number} of a long note" for number in range(80)))):
@@ -72,10 +82,24 @@ def test_why_a_dataset_failed_and_its_files(page: Page, tmp_path: Path) -> None:
     note.locator("summary").click()
     expect(note.locator("pre")).to_contain_text("line 79 of a long note")
     with page.expect_download() as download:
-        page.get_by_role("link", name="a b#1.txt").click()
+        page.get_by_role("link", name="Download a b#1.txt").click()
     assert Path(download.value.path()).read_text() == "downloaded"
     assert download.value.suggested_filename == "a b#1.txt"
     no_sideways_scrolling(page)
+    page.get_by_role("link", name="a b#1.txt", exact=True).click()
+    expect(page.get_by_label("The file's text")).to_have_text("downloaded")
+    no_sideways_scrolling(page)
+    page.go_back()
+    page.get_by_text("plots/ 2 files").click()
+    expect(page.get_by_role("link", name="one.png", exact=True)).to_be_hidden()
+    page.get_by_text("plots/ 2 files").click()
+    page.get_by_role("link", name="one.png", exact=True).click()
+    image = page.get_by_role("img", name="one.png")
+    expect(image).to_be_visible()
+    page.wait_for_function("image => image.naturalWidth === 1", arg=image.element_handle())
+    page.go_back()
+    page.get_by_role("link", name="two.svg", exact=True).click()
+    expect(page.get_by_label("The file's text")).to_contain_text("<script>alert(1)</script>")
 
 
 def test_the_page_follows_what_happens(page: Page, server: CrunchServer) -> None:

@@ -68,7 +68,7 @@ def test_files_as_they_are_in_the_storage(browser: Client, dataset: Dataset, fol
     (folder / ".crunch" / "logs").mkdir(parents=True)
     (folder / ".crunch" / "logs" / "workflow.log").write_text("all well")
     text = page(browser, dataset)
-    assert "raw/a b#ä.txt" in text and "2.0\xa0KB" in text and "as in the storage" in text
+    assert ">raw/<" in text and ">a b#ä.txt<" in text and "2.0\xa0KB" in text and "as in the storage" in text
     assert "neighbour" not in text and "secret" not in text
     answer = browser.get(address(dataset, "raw/a%20b%23%C3%A4.txt"))
     assert answer.getvalue() == b"x" * 2048
@@ -194,6 +194,68 @@ def test_long_listings_are_paged_and_cut(
     assert "files=2#files" in first
     monkeypatch.setattr(files, "LISTED", 110)
     assert "more files in the storage than are listed" in page(browser, dataset)
+
+
+def look(browser: Client, dataset: Dataset, path: str) -> str:
+    answer = browser.get(address(dataset).removesuffix("files/") + f"look/{path}")
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def test_the_beginning_of_a_text_is_shown_as_text(browser: Client, dataset: Dataset, folder: Path) -> None:
+    """X7. A file's bytes never become live HTML, whatever its name."""
+    (folder / "page.html").write_text("<script>alert(1)</script>")
+    text = look(browser, dataset, "page.html")
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text and "<script>alert" not in text
+    (folder / "<img src=x>").write_text("x")
+    assert "<h1>&lt;img src=x&gt;</h1>" in look(browser, dataset, "%3Cimg%20src=x%3E")
+    (folder / "long.txt").write_bytes("ä".encode() * 32 * 1024 + b"b" * 100)
+    text = look(browser, dataset, "long.txt")
+    assert "ä</pre>" in text and "The first 32768 characters" in text
+    (folder / "cut.txt").write_bytes(b"x" + "ä".encode() * 64 * 1024)
+    assert "ä</pre>" in look(browser, dataset, "cut.txt")
+    for name, data in (("binary.txt", b"\x00\x01"), ("latin.txt", b"\xe4\n"), ("odd.svg", b"\x89PNG but no")):
+        (folder / name).write_bytes(data)
+        assert "neither text in UTF-8 nor an image" in look(browser, dataset, name)
+    (folder / "empty.txt").touch()
+    assert "This file is empty" in look(browser, dataset, "empty.txt")
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (b"\x89PNG\r\n\x1a\n", "image/png"),
+        (b"\xff\xd8\xff\xe0", "image/jpeg"),
+        (b"GIF89a", "image/gif"),
+        (b"RIFF\x00\x00\x00\x00WEBPVP8 ", "image/webp"),
+    ],
+)
+def test_an_image_is_known_by_its_bytes(
+    browser: Client, dataset: Dataset, folder: Path, head: bytes, kind: str
+) -> None:
+    (folder / "picture.html").write_bytes(head + b"<script>alert(1)</script>")
+    assert "/image/picture.html" in look(browser, dataset, "picture.html")
+    answer = browser.get(address(dataset).removesuffix("files/") + "image/picture.html")
+    assert answer.headers["Content-Type"] == kind
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Content-Security-Policy"].startswith("sandbox")
+    assert answer.headers["Content-Disposition"].startswith("attachment")
+
+
+def test_what_is_no_image_is_not_handed_out_as_one(browser: Client, dataset: Dataset, folder: Path) -> None:
+    for name, data in (("a.svg", b"<svg></svg>"), ("a.png", b"<html>"), ("empty.png", b"")):
+        (folder / name).write_bytes(data)
+        assert browser.get(address(dataset).removesuffix("files/") + f"image/{name}").status_code == 404
+    for path in OUTSIDE + NOWHERE:
+        for kind in ("look", "image"):
+            assert browser.get(address(dataset).removesuffix("files/") + f"{kind}/{path}").status_code == 404
+
+
+def test_folders_however_deep_have_a_page(browser: Client, dataset: Dataset, folder: Path) -> None:
+    place = folder / "d" / "/".join("d" * 300)
+    place.mkdir(parents=True)
+    (place / "end").touch()
+    assert "d/d/end" in page(browser, dataset)
 
 
 def test_live_updates_do_not_list_the_storage(

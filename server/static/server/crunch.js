@@ -32,7 +32,7 @@ async function refresh(main, shown) {
   const fresh = new DOMParser().parseFromString(text, "text/html");
   const freshMain = fresh.querySelector("main");
   if (freshMain === null) return;
-  if (freshMain.dataset.version !== main.dataset.version && document.querySelector("details[open]") === null) {
+  if (freshMain.dataset.version !== main.dataset.version && document.querySelector("details[open]:not(.folder)") === null) {
     location.reload();
     return;
   }

@@ -1,0 +1,105 @@
+"""Looking at a file without downloading it: the beginning of a text, or an image; nothing that a browser would run.
+
+What a file is, its bytes say, not its name. HTML and SVG are texts: one sees how they are written.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+from typing import Any, ClassVar
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.generic import View
+
+from crunch_tasks.errors import CrunchError, ObjectMissing
+from crunch_tasks.files.plan import Source
+from crunch_tasks.files.storage import Storage
+from server.models import Dataset
+from server.pages import files, find
+from server.pages.downloads import Download, away
+from server.permissions import Act
+
+TEXT_BYTES = 64 * 1024
+"""How much of a text is shown, in bytes."""
+
+IMAGE_BYTES = 32 * 1024 * 1024
+"""Larger images are not shown, in bytes: a phone would choke on them."""
+
+
+def image_type(head: bytes) -> str:
+    """The media type of an image of the four kinds that are shown, by its first 12 bytes; "" for all else."""
+    for magic, kind in ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg")):
+        if head.startswith(magic):
+            return kind
+    if head.startswith((b"GIF87a", b"GIF89a")):
+        return "image/gif"
+    return "image/webp" if head[:4] == b"RIFF" and head[8:12] == b"WEBP" else ""
+
+
+def text_of(head: bytes, *, whole: bool) -> str | None:
+    """The text that a file begins with, or None when it is none in UTF-8; a cut character at the end is left out."""
+    if b"\x00" in head:
+        return None
+    try:
+        return codecs.getincrementaldecoder("utf-8-sig")().decode(head, final=whole)
+    except UnicodeDecodeError:
+        return None
+
+
+class Preview(View):
+    """The page of one file."""
+
+    http_method_names = ["get", "head"]
+    acts: ClassVar = {"get": Act.SEE}
+
+    def get(self, request: HttpRequest, project: str, dataset: str, path: str) -> HttpResponse:
+        owner = find.dataset(request, project, dataset)
+        try:
+            found = files.find(owner, path)
+            if found is None:
+                raise Http404("There is no such file (any more).")
+            shown = _shown(*found)
+        except ObjectMissing:
+            raise Http404("There is no such file (any more).") from None
+        except CrunchError as error:
+            return away(request, owner, path, error)
+        return render(request, "server/preview.html", {**_place(owner, path), "info": found[1], **shown})
+
+
+def _place(dataset: Dataset, path: str) -> dict[str, Any]:
+    *folders, name = path.split("/")
+    return {"project": dataset.project, "dataset": dataset, "path": path, "folders": folders, "name": name}
+
+
+def _shown(storage: Storage, source: Source) -> dict[str, Any]:
+    head = bytearray()
+    with contextlib.closing(iter_bytes(storage, source)) as blocks:
+        for block in blocks:
+            head += block[: TEXT_BYTES - len(head)]
+            if len(head) >= TEXT_BYTES:
+                break
+    whole = source.size <= len(head)
+    is_image = bool(image_type(bytes(head[:12])))
+    return {
+        "is_image": is_image and source.size <= IMAGE_BYTES,
+        "is_large_image": is_image and source.size > IMAGE_BYTES,
+        "text": None if is_image else text_of(bytes(head), whole=whole),
+        "whole": whole,
+    }
+
+
+def iter_bytes(storage: Storage, source: Source) -> Any:
+    """The object's blocks as a generator, so that it can be closed before its end."""
+    yield from storage.iter_bytes(source)
+
+
+class Image(Download):
+    """An image for its page. It too is an attachment to whoever opens its address, and never a page of this site."""
+
+    def content_type(self, head: bytes) -> str:
+        kind = image_type(head)
+        if not kind:
+            raise Http404("This is no image that can be shown.")
+        return kind
