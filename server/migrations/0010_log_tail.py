@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('server', '0008_sign_in_attempts'),
+        ('server', '0009_lists'),
     ]
 
     operations = [
