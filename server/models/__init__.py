@@ -13,6 +13,7 @@ from server.models.members import AccessToken, Membership, Role
 from server.models.projects import Project
 from server.models.sign_in import SignInAttempt
 from server.models.statuses import Status
+from server.models.webhooks import Webhook, WebhookDelivery, WebhookEvent
 
 __all__ = [
     "AccessToken",
@@ -31,5 +32,8 @@ __all__ = [
     "SignInAttempt",
     "StateCount",
     "Status",
+    "Webhook",
+    "WebhookDelivery",
+    "WebhookEvent",
     "WorkflowVersion",
 ]

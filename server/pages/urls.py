@@ -16,6 +16,7 @@ from server.pages import (
     people,
     previews,
     projects,
+    webhooks,
 )
 from server.services.bulk import Operation
 
@@ -33,6 +34,7 @@ urlpatterns = [
     path(f"{PROJECT}pause", actions.Pause.as_view(), name="pause"),
     path(f"{PROJECT}resume", actions.Resume.as_view(), name="resume"),
     path(f"{PROJECT}members", people.Members.as_view(), name="members"),
+    path(f"{PROJECT}webhooks", webhooks.Webhooks.as_view(), name="webhooks"),
     path(f"{PROJECT}changes", history.Changes.as_view(), name="changes"),
     path(f"{PROJECT}workflows", history.Workflows.as_view(), name="workflows"),
     path(f"{PROJECT}workflows/<int:pk>", history.Workflow.as_view(), name="workflow"),

@@ -11,9 +11,9 @@ from django.utils import timezone
 from crunch_tasks.contract import DatasetState, Stage, State
 from crunch_tasks.errors import Refused
 from server import signatures
-from server.models import Claim, Dataset, Failure, LogTail, Status
+from server.models import Claim, Dataset, Failure, LogTail, Status, WebhookEvent
 from server.models.claims import ClaimEnd
-from server.services import counts, queue
+from server.services import counts, queue, webhooks
 
 NO_LEASE = {"lease_owner": None, "lease_expires": None, "claim": None, "progress": None}
 
@@ -97,7 +97,16 @@ def failed(dataset: Dataset, status: Status) -> dict[str, Any]:
         signature=signatures.signature(status.note, names),
         defaults={"example": signatures.telling(status.note)},
     )
+    webhooks.announce(dataset, WebhookEvent.FAILED, status)
     return {"state": DatasetState.FAILED.value, "failure": failure, **NO_LEASE, **said(status)}
+
+
+def completed(dataset: Dataset, status: Status) -> dict[str, Any]:
+    """The columns of a dataset that is completed by this status."""
+    webhooks.announce(dataset, WebhookEvent.COMPLETED, status)
+    # An old client's commit has no manifest: what lies in the storage is the result then.
+    committed = {"manifest_sha256": status.manifest_sha256, "manifest_fence": dataset.fence}
+    return {"state": DatasetState.COMPLETED.value, **committed, **NO_LEASE, **said(status)}
 
 
 def give_up(dataset: Dataset) -> bool:

@@ -14,17 +14,20 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from crunch_tasks.contract import DIAGNOSTICS
-from server.models import AccessToken, SignInAttempt, Status
+from server.models import AccessToken, SignInAttempt, Status, WebhookDelivery
 from server.models.sign_in import WINDOW
 
 BATCH = 1000
 """How many rows a batch looks at."""
+
+DELIVERIES_KEPT = dt.timedelta(days=30)
 
 BLANK: dict[str, Any] = {name: "" if kind is str else None for name, kind in DIAGNOSTICS.items()}
 
 EXPIRED: dict[str, Callable[[dt.datetime], QuerySet[Any]]] = {
     "attempts to sign in": lambda now: SignInAttempt.objects.filter(at__lt=now - WINDOW),
     "access tokens": lambda now: AccessToken.objects.filter(expires__lt=now),
+    "webhook deliveries": lambda now: WebhookDelivery.objects.filter(next_try=None, created__lt=now - DELIVERIES_KEPT),
     "sessions": lambda now: Session.objects.filter(expire_date__lt=now),
 }
 """What there is that expires, by its name for people: the rows that are expired at a time."""

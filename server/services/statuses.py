@@ -153,9 +153,7 @@ def _advance(user: User, dataset: Dataset, event: Event, claim: Claim | None) ->
         changes = life.failed(dataset, kept)
     elif event.commits:
         life.end_claim(claim, ClaimEnd.COMPLETED)
-        # An old client's commit has no manifest: what lies in the storage is the result then.
-        committed = {"manifest_sha256": event.manifest_sha256, "manifest_fence": dataset.fence}
-        changes = {"state": DatasetState.COMPLETED.value, **committed, **life.NO_LEASE, **life.said(kept)}
+        changes = life.completed(dataset, kept)
     else:
         silence = {"lease_expires": _idle_limit()} if claim is None else {}
         changes = {**silence, **life.said(kept)}

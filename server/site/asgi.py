@@ -14,3 +14,9 @@ prepare_data_folder()
 # Static files are small, and Django reads them whole here; the advice is for endless streams.
 warnings.filterwarnings("ignore", "StreamingHttpResponse must consume synchronous iterators")
 application = get_asgi_application()
+
+# Models can be imported only now.
+from server.services import webhooks  # noqa: E402
+from server.webhooks import background  # noqa: E402
+
+background.worker.start(webhooks.deliver)

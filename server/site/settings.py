@@ -98,4 +98,5 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "COMPONENT_SPLIT_REQUEST": True,
 }
+WEBHOOKS_PRIVATE = environment.boolean("CRUNCH_WEBHOOKS_PRIVATE")
 LOGGING = logs.configuration(environment.log_format())

@@ -15,10 +15,10 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from crunch_tasks.contract import ClaimRequest
-from server.models import AccessToken, Attribute, Change, Claim, Dataset, Membership, Project, Role
+from server.models import AccessToken, Attribute, Change, Claim, Dataset, Membership, Project, Role, WebhookDelivery
 from server.permissions import NEEDS, Act
 from server.routes import Route, routes
-from server.services import catalogue, claims, tokens
+from server.services import catalogue, claims, tokens, webhooks
 from tests.support.calls import claim, signed_in
 
 pytestmark = pytest.mark.django_db
@@ -41,6 +41,8 @@ class World:
             kind: Attribute.objects.create(item=self.item, kind=kind, key=kind, **values)
             for kind, values in KINDS.items()
         }
+        self.webhook = webhooks.create(self.people["manager"], self.project, "https://example.org/", ["failed"])
+        self.delivery = WebhookDelivery.objects.create(webhook=self.webhook, event="failed", dataset="birds:one")
         self.claim: Claim | None = None
 
     def let_hold(self, user: User | None) -> None:
@@ -59,6 +61,8 @@ class World:
         number = self.attributes[kind].pk if kind else self.claim.pk if "/claims/" in path and self.claim else 0
         number = token.pk if "/tokens/" in path and token else number
         number = self.project.workflow_versions.get().pk if "workflows/" in path else number
+        number = self.webhook.pk if "/webhooks/" in path else number
+        number = self.delivery.pk if "/deliveries/" in path else number
         values = {
             "slug": slug,
             "pk": number,
