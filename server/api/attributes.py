@@ -10,10 +10,11 @@ from rest_framework import serializers, viewsets
 from server.api.base import API
 from server.api.fields import ItemSlugField
 from server.api.filters import ATTRIBUTES
-from server.api.noted import CATALOGUE_ACTS, check_item, noted, noted_delete
+from server.api.noted import CATALOGUE_ACTS, check_item, noted
 from server.kinds import KINDS
 from server.models import Attribute, Item
 from server.permissions import Act, actor_of
+from server.services import edits
 
 
 class AttributeSerializer(serializers.ModelSerializer[Attribute]):
@@ -46,7 +47,7 @@ class AttributeViews(API, viewsets.ModelViewSet[Attribute]):
         noted(self, serializer)
 
     def perform_destroy(self, instance: Attribute) -> None:
-        noted_delete(self, instance)
+        edits.delete(actor_of(self.request), instance)
 
 
 def _serializer(name: str) -> type[AttributeSerializer]:

@@ -18,13 +18,13 @@ from server.api import tags
 from server.api.base import API, problems
 from server.api.fields import ItemSlugField, RawTextField
 from server.api.filters import DATASETS, ITEMS, PROJECTS
-from server.api.noted import CATALOGUE_ACTS, check_item, noted, noted_delete
+from server.api.noted import CATALOGUE_ACTS, check_item, noted
 from server.kinds import KINDS, ExplicitBooleanField
 from server.models import Dataset, Item, Project
 from server.models.datasets import BASE_PATH_LENGTH
 from server.models.items import descendants
-from server.permissions import CHANGES_OF, Act, actor_of, project_of
-from server.services import audit, bulk, catalogue, datasets, workflows
+from server.permissions import Act, actor_of, project_of
+from server.services import audit, bulk, catalogue, datasets, edits
 
 
 class AttributeValueShape(serializers.Serializer[Any]):
@@ -64,12 +64,8 @@ class NodeSerializer(serializers.ModelSerializer[Any]):
     def update(self, instance: Any, validated_data: dict[str, Any]) -> Any:
         if validated_data.pop("parent", instance.parent) != instance.parent:
             raise serializers.ValidationError({"parent": "It cannot be moved: its address names its parent."})
-        for name, value in validated_data.items():
-            setattr(instance, name, value)
         try:
-            # Only what was sent: the rest may have changed since it was read, a hold was set for example.
-            with transaction.atomic():
-                instance.save(update_fields=[*validated_data, "modified"])
+            edits.save_changes(instance, self.context["request"].user, validated_data)
         except DatabaseError:
             if not type(instance).objects.filter(pk=instance.pk).exists():
                 raise exceptions.NotFound from None
@@ -90,12 +86,6 @@ class ProjectSerializer(NodeSerializer):
 
     def create(self, validated_data: dict[str, Any]) -> Project:
         return catalogue.create_project(self.context["request"].user, **validated_data)
-
-    def update(self, instance: Project, validated_data: dict[str, Any]) -> Project:
-        with transaction.atomic():
-            updated: Project = super().update(instance, validated_data)
-            workflows.keep_version(updated, self.context["request"].user)
-        return updated
 
 
 @extend_schema_field(
@@ -160,9 +150,6 @@ class DatasetSerializer(NodeSerializer):
     def update(self, instance: Dataset, validated_data: dict[str, Any]) -> Dataset:
         if parent := validated_data.pop("parent", None):
             validated_data["parent"] = parent.item_ptr
-        path = validated_data.pop("base_file_path", "") or instance.base_file_path
-        if path != instance.base_file_path:
-            catalogue.set_base_path(instance, path)
         updated: Dataset = super().update(instance, validated_data)
         return updated
 
@@ -231,7 +218,7 @@ class NodeViews(tags.TaggedViews, API, viewsets.ModelViewSet[Any]):
         noted(self, serializer)
 
     def perform_destroy(self, instance: Any) -> None:
-        noted_delete(self, instance)
+        edits.delete(actor_of(self.request), instance)
 
 
 class ProjectViews(NodeViews):
@@ -253,10 +240,7 @@ class ProjectViews(NodeViews):
         return super().get_queryset().filter(pk__in=actor_of(self.request).projects(Act.SEE).values("pk"))
 
     def perform_update(self, serializer: Any) -> None:
-        was = serializer.instance
-        for name, value in serializer.validated_data.items():
-            if value != getattr(was, name):
-                actor_of(self.request).require(CHANGES_OF.get(name, Act.EDIT), was)
+        edits.require_changes(actor_of(self.request), serializer.instance, serializer.validated_data)
         super().perform_update(serializer)
 
     @extend_schema(

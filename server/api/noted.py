@@ -6,9 +6,10 @@ from typing import Any
 
 from django.db import transaction
 
-from server.models import Attribute, Item
+from server.models import Item
 from server.permissions import Act, actor_of, project_of
 from server.services import audit
+from server.services.edits import name_of
 
 CATALOGUE_ACTS = {
     "list": Act.SEE,
@@ -39,21 +40,6 @@ def noted(view: Any, serializer: Any) -> Any:
             _shown(type(serializer)(made)),
         )
     return made
-
-
-def noted_delete(view: Any, instance: Any) -> None:
-    """Delete, and note it."""
-    project, name = project_of(instance), name_of(instance)
-    with transaction.atomic():
-        audit.note(actor_of(view.request), "delete", name, project)
-        instance.delete()
-
-
-def name_of(thing: Any) -> str:
-    """What the audit trail calls it: its slug, or that of the item and the key of an attribute."""
-    if isinstance(thing, Attribute):
-        return f"{thing.item.slug} {thing.key}"[:255]
-    return str(thing.slug)
 
 
 def _shown(serializer: Any) -> dict[str, Any]:
