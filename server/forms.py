@@ -44,11 +44,12 @@ def unbrowsed(text: str, stored: str = "") -> str:
     `stored` itself when only its line ends changed on the way, so that saving an unedited form changes nothing, even
     in a text of mixed line ends.
     """
-    lines = _lf(text)
-    if lines == _lf(stored):
+    lines = lf(text)
+    if lines == lf(stored):
         return stored
     return lines.replace("\n", "\r\n") if stored.count("\r\n") * 2 > stored.count("\n") else lines
 
 
-def _lf(text: str) -> str:
+def lf(text: str) -> str:
+    """The text with LF for each line end."""
     return text.replace("\r\n", "\n").replace("\r", "\n")

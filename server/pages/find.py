@@ -43,8 +43,8 @@ class Place:
     project: Project | None
 
 
-def item(request: HttpRequest, slug: str) -> Place:
-    """A plain item. One that belongs to no project is for the staff."""
+def item(request: HttpRequest, slug: str, act: Act = Act.SEE) -> Place:
+    """An item of any kind. Raises as `project` does; one that belongs to no project is for the staff."""
     rows = Item.objects.select_related("as_dataset__project", "as_project")
     found = _by_slug(rows, slug)
     above: list[Item] = []
@@ -53,13 +53,13 @@ def item(request: HttpRequest, slug: str) -> Place:
         if current is None:
             break
         if (owner := getattr(current, "as_dataset", None)) is not None:
-            return _checked(request, Place(found, above[::-1], owner, owner.project))
+            return _checked(request, act, Place(found, above[::-1], owner, owner.project))
         if (tree := getattr(current, "as_project", None)) is not None:
-            return _checked(request, Place(found, above[::-1], None, tree))
+            return _checked(request, act, Place(found, above[::-1], None, tree))
         if current is not found:
             above.append(current)
         current = rows.filter(pk=current.parent_id or 0).first()
-    return _checked(request, Place(found, above[::-1], None, None))
+    return _checked(request, act, Place(found, above[::-1], None, None))
 
 
 def _by_slug(rows: QuerySet[Node], slug: str) -> Node:
@@ -69,8 +69,8 @@ def _by_slug(rows: QuerySet[Node], slug: str) -> Node:
     return get_object_or_404(rows, slug=slug)
 
 
-def _checked(request: HttpRequest, place: Place) -> Place:
-    actor_of(request).require(Act.SEE, place.project)
+def _checked(request: HttpRequest, act: Act, place: Place) -> Place:
+    actor_of(request).require(act, place.project)
     return place
 
 

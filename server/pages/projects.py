@@ -26,11 +26,12 @@ class ProjectList(TemplateView):
     acts: ClassVar = {"get": Act.VISIT}
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        visible = actor_of(self.request).projects(Act.SEE).order_by("name", "pk")
+        actor = actor_of(self.request)
+        visible = actor.projects(Act.SEE).order_by("name", "pk")
         page = Paginator(visible, ROWS).get_page(self.request.GET.get("page"))
         counts = find.counts(list(page))
         rows = [(project, counts[project.pk]) for project in page]
-        return super().get_context_data(page=page, rows=rows, **kwargs)
+        return super().get_context_data(page=page, rows=rows, may_create=actor.may(Act.CREATE_PROJECT), **kwargs)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from server.pages import (
     account,
     actions,
     bulk,
+    catalogue,
     datasets,
     downloads,
     failures,
@@ -25,7 +26,10 @@ DATASET = f"{PROJECT}datasets/<str:dataset>"
 
 urlpatterns = [
     path("", projects.ProjectList.as_view(), name="projects"),
+    path("new-project", catalogue.NewProject.as_view(), name="new-project"),
     path(PROJECT, projects.ProjectPage.as_view(), name="project"),
+    path(f"{PROJECT}edit", catalogue.EditProject.as_view(), name="edit-project"),
+    path(f"{PROJECT}new-dataset", catalogue.NewDataset.as_view(), name="new-dataset"),
     path(f"{PROJECT}failures", failures.FailuresPage.as_view(), name="failures"),
     path(f"{PROJECT}retry", bulk.BulkAct.as_view(operation=Operation.RETRY), name="retry-failed"),
     path(f"{PROJECT}reset", bulk.BulkAct.as_view(operation=Operation.RESET), name="reset-datasets"),
@@ -39,6 +43,7 @@ urlpatterns = [
     path(f"{PROJECT}workflows", history.Workflows.as_view(), name="workflows"),
     path(f"{PROJECT}workflows/<int:pk>", history.Workflow.as_view(), name="workflow"),
     path(DATASET, datasets.DatasetPage.as_view(), name="dataset"),
+    path(f"{DATASET}/edit", catalogue.EditDataset.as_view(), name="edit-dataset"),
     path(f"{DATASET}/cancel", actions.Cancel.as_view(), name="cancel"),
     path(f"{DATASET}/retry", actions.Retry.as_view(), name="retry"),
     path(f"{DATASET}/hold", actions.Hold.as_view(), name="hold"),
@@ -47,5 +52,7 @@ urlpatterns = [
     path(f"{DATASET}/look/<path:path>", previews.Preview.as_view(), name="preview"),
     path(f"{DATASET}/image/<path:path>", previews.Image.as_view(), name="image"),
     path("items/<str:item>/", items.ItemPage.as_view(), name="item"),
+    path("items/<str:item>/edit", catalogue.EditItem.as_view(), name="edit-item"),
+    path("items/<str:item>/new-item", catalogue.NewItem.as_view(), name="new-item"),
     path("account/", account.Account.as_view(), name="account"),
 ]

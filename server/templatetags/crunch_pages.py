@@ -45,9 +45,9 @@ def moment(value: dt.datetime | None) -> SafeString | str:
 
 
 @register.filter
-def at(values: dict[str, Any], name: str) -> Any:
-    """The value under a name that is itself a variable."""
-    return values.get(name)
+def at(values: dict[str, Any] | None, name: str) -> Any:
+    """The value under a name that is itself a variable; None of no values."""
+    return values.get(name) if values else None
 
 
 @register.filter

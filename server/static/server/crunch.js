@@ -1,4 +1,5 @@
 // Keeps an open page fresh: times in words, and the parts marked data-part fetched again every data-live seconds.
+// On a form it shows the preview.
 "use strict";
 
 const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60]];
@@ -52,4 +53,22 @@ setInterval(() => tellTimes(document), 20000);
 if (main !== null) {
   const shown = new Map();
   setInterval(() => { if (!document.hidden) refresh(main, shown); }, Number(main.dataset.live) * 1000);
+}
+
+// The preview, without leaving the form; where this cannot be done, the button sends the form, which comes back with it.
+async function preview(button) {
+  const body = new FormData(button.form);
+  body.append(button.name, button.value);
+  try {
+    const answer = await fetch(location.href, { method: "POST", body });
+    if (!answer.ok || answer.redirected) throw new Error("refused");
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    document.getElementById("preview").replaceChildren(...fresh.getElementById("preview").childNodes);
+  } catch {
+    button.form.requestSubmit(button);
+  }
+}
+
+for (const button of document.querySelectorAll("button[name=preview]")) {
+  button.addEventListener("click", (event) => { event.preventDefault(); preview(button); });
 }
