@@ -16,7 +16,7 @@ NAMES = {
 }
 
 
-def allowed(request: HttpRequest, project: Project) -> dict[str, bool]:
-    """For templates: whether the visitor may, by name."""
+def allowed(request: HttpRequest, project: Project | None) -> dict[str, bool]:
+    """For templates: whether the visitor may, by name; of what belongs to no project the staff alone."""
     actor = actor_of(request)
     return {name: actor.may(act, project) for name, act in NAMES.items()}

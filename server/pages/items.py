@@ -9,6 +9,7 @@ from django.shortcuts import redirect
 from django.views.generic import TemplateView
 
 from server.pages import find
+from server.pages.allowed import allowed
 from server.pages.projects import ITEMS_SHOWN
 from server.permissions import Act
 
@@ -26,7 +27,8 @@ class ItemPage(TemplateView):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         item = kwargs["place"].item
         children = item.children.prefetch_related("attributes")[:ITEMS_SHOWN]
-        return super().get_context_data(item=item, attributes=item.attributes.all(), items=children, **kwargs)
+        may = allowed(self.request, kwargs["place"].project)
+        return super().get_context_data(item=item, attributes=item.attributes.all(), items=children, **may, **kwargs)
 
 
 def _own_page(place: find.Place) -> HttpResponse | None:

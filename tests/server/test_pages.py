@@ -405,6 +405,10 @@ def test_no_text_becomes_live_html(browser: Client, alice: User, tmp_path: Any) 
     User.objects.filter(pk=alice.pk).update(username="<script>alert(14)")
     whole = f"/projects/{project.slug}/"
     acts = [f"{whole}failures", f"{whole}retry", f"{whole}hold?q={quote(EVIL)}", f"{whole}?q={quote(EVIL)}"]
+    acts += [f"{whole}edit", f"{whole}new-dataset", address(dataset, "/edit"), address(dataset, "/delete")]
+    for rest in ("edit", "delete", "new-attribute", f"attributes/{item.attributes.all()[0].pk}/edit"):
+        acts.append(f"/items/{item.slug}/{rest}")
+    acts.append(f"/items/{item.slug}/attributes/{item.attributes.all()[0].pk}/delete")
     for path in ("/", whole, *acts, address(dataset), f"/items/{item.slug}/", "/account/"):
         page = browser.get(path)
         assert page.status_code == 200

@@ -58,6 +58,7 @@ class World:
         kind = next((kind for kind in KINDS if f"attributes/{kind}/" in path), "")
         slug = self.dataset.slug if "/datasets/<slug>" in path else self.project.slug
         slug = self.item.slug if "/items/<slug>" in path else slug
+        kind = "char" if path.startswith("/items/") else kind
         number = self.attributes[kind].pk if kind else self.claim.pk if "/claims/" in path and self.claim else 0
         number = token.pk if "/tokens/" in path and token else number
         number = self.project.workflow_versions.get().pk if "workflows/" in path else number
