@@ -57,7 +57,7 @@ class FormPage(TemplateView):
                 try:
                     with transaction.atomic():
                         saved = self.save(form)
-                    messages.success(request, f"{self.title}: done.")
+                    messages.success(request, f"{saved.name} is saved.")
                     return redirect(address(saved))
                 except ValidationError as error:
                     _add(form, error)

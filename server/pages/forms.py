@@ -97,7 +97,7 @@ class PartField(forms.CharField):
     """A part of an attribute's value, checked by the rule of its kind."""
 
     def __init__(self, part: AnyField, stored: str, **kwargs: Any) -> None:
-        super().__init__(required=False, strip=False, **kwargs)
+        super().__init__(strip=False, **kwargs)
         self.part, self.stored = part, stored
 
     def clean(self, value: Any) -> Any:
@@ -140,6 +140,8 @@ class AttributeForm(forms.Form):
             self.fields[part] = PartField(
                 self.kind.field(part),
                 texts.get(part, ""),
+                # An empty text is a text.
+                required=attribute.kind != "char",
                 widget=WIDGETS.get(attribute.kind),
                 help_text=HELP.get(attribute.kind, ""),
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -19,7 +20,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrunchServer]:
         yield running
 
 
-def test_a_project_and_a_dataset_are_made_and_edited(page: Page, server: CrunchServer) -> None:
+def test_a_project_a_dataset_and_an_attribute_are_made_and_edited(page: Page, server: CrunchServer) -> None:
     size = "phone" if page.viewport_size and page.viewport_size["width"] < 500 else "desktop"
     page.get_by_role("link", name="New project").or_(page.get_by_role("link", name="Make one here")).first.click()
     page.get_by_role("button", name="Create").click()
@@ -49,3 +50,20 @@ def test_a_project_and_a_dataset_are_made_and_edited(page: Page, server: CrunchS
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("main")).to_contain_text("Seen at dawn")
     no_sideways_scrolling(page)
+
+    page.get_by_role("link", name="add an attribute").click()
+    page.get_by_role("link", name="lat-long").click()
+    page.get_by_label("Key").fill("Nest")
+    page.get_by_label("Latitude").fill("91")
+    page.get_by_label("Longitude").fill("8.5")
+    page.get_by_role("button", name="Add").click()
+    expect(page.get_by_label("Latitude")).to_have_accessible_description(re.compile("less than or equal to 90"))
+    no_sideways_scrolling(page)
+    page.get_by_label("Latitude").fill("47.25")
+    page.get_by_role("button", name="Add").click()
+    expect(page.get_by_role("link", name="47.25000° N, 8.50000° E")).to_be_visible()
+    page.get_by_role("link", name="Edit Nest").click()
+    page.get_by_role("link", name="Delete…").click()
+    no_sideways_scrolling(page)
+    page.get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("status")).to_contain_text("The attribute Nest is deleted.")

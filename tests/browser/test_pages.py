@@ -124,6 +124,8 @@ def test_by_keyboard_alone(page: Page) -> None:
     expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="New project")).to_be_focused()
+    page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Birds")).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_have_text("Birds")

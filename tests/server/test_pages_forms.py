@@ -175,6 +175,23 @@ def test_a_hold_by_another_is_not_undone_by_an_edit(owners: Client, project: Pro
     assert (dataset.locked, dataset.priority) == (True, 4)
 
 
+@pytest.mark.slow
+def test_both_databases_let_one_save_after_the_other(database: None) -> None:
+    owner = User.objects.create_user("owner")
+    birds = catalogue.create_project(owner, name="Birds")
+    dataset = catalogue.create_dataset(birds, name="One")
+    client = browser(owner)
+    shown = fields(client.get(DATASET).content.decode())
+    assert send(client, DATASET, details="theirs", base_file_path="birds/other").status_code == 302
+    page = client.post(DATASET, {**shown, "details": "mine"}).content.decode()
+    assert client.post(DATASET, fields(page)).status_code == 302
+    dataset.refresh_from_db()
+    assert (dataset.details, dataset.base_file_path) == ("mine", "birds/other")
+    assert send(client, "/items/birds:one/new-attribute?kind=int", key="k", value="1").status_code == 302
+    assert client.post("/projects/birds/datasets/birds:one/delete").status_code == 302
+    assert send(client, PROJECT, details="last").status_code == 302
+
+
 @pytest.mark.parametrize("seen", ["", "{", "[1]", '{"details": 5}', "[" * 20000])
 def test_a_hidden_field_that_was_tampered_with_is_no_error_of_the_server(
     owners: Client, project: Project, seen: str
