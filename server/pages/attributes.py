@@ -29,7 +29,7 @@ class AttributePage(FormPage):
     def begin(self, at: At) -> None:
         place = find.item(self.request, at["item"], Act.EDIT)
         self.project, self.trail = place.project, trail(place)
-        # The place has found its item as what it is; its page is that of a project or dataset.
+        # Of a project or dataset as such, and not as the item that it is too, the address is known.
         self.item = next(
             (node for node in (place.project, place.dataset) if node and node.pk == place.item.pk), place.item
         )

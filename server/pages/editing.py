@@ -85,7 +85,10 @@ class FormPage(TemplateView):
 
 
 def lock(project: Project | None, node: Item | Attribute | None = None) -> None:
-    """For a form that is sent: let those who save things of this project wait for one another, and look again."""
+    """For a form that is sent: let those who save things of this project wait for one another, and read it again.
+
+    Raises Http404 when it was deleted meanwhile.
+    """
     if project is None or not transaction.get_connection().in_atomic_block:
         return
     Project.objects.select_for_update(of=("self",)).filter(pk=project.pk).first()
