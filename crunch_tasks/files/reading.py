@@ -56,9 +56,9 @@ def list_files(storage: Storage, dataset: Mapping[str, Any], limit: int | None =
         if committed.unread:
             # Of these, nothing but the size was published: only the storage tells their versions.
             infos |= {info.key: info for info in storage.list_objects(base)}
-        found = {path: _published_source(committed, base, path, infos) for path in sorted(_names(committed))}
+        found = {path: _published_source(committed, base, path, infos) for path in sorted(names(committed))}
     else:
-        left = _left_behind(storage, base, fence)
+        left = left_behind(storage, base, fence)
         paths = ((info.key.removeprefix(base), info) for info in storage.list_objects(base))
         own = ((path, info) for path, info in paths if not is_internal(path) and path not in left)
         listed = dict(islice(own, None if limit is None else limit + 1))
@@ -77,10 +77,10 @@ def find_file(storage: Storage, dataset: Mapping[str, Any], path: str) -> Source
     if name_problem(path) or is_internal(path):
         return None
     if not sha256:
-        info = None if path in _left_behind(storage, base, fence) else stat_file(storage, base + path)
+        info = None if path in left_behind(storage, base, fence) else stat_file(storage, base + path)
         return None if info is None else info.as_source()
     committed = read_committed(storage, base, sha256, fence)
-    if path not in _names(committed):
+    if path not in names(committed):
         return None
     staged = stat_file(storage, base + staged_path(fence, path)) if path in committed.modified else None
     info = staged or stat_file(storage, base + path)
@@ -108,7 +108,8 @@ def place_of(dataset: Mapping[str, Any]) -> tuple[str, str, int]:
     return safe_prefix(str(dataset["base_file_path"])), sha256, fence
 
 
-def _names(committed: PublishedManifest) -> set[str]:
+def names(committed: PublishedManifest) -> set[str]:
+    """The paths of all files that were published."""
     return {*committed.files, *committed.unread}
 
 
@@ -122,7 +123,7 @@ def _published_source(committed: PublishedManifest, base: str, path: str, infos:
     return replace(info.as_source(), size=size) if info else Source(base + path, size)
 
 
-def _left_behind(storage: Storage, base: str, fence: int) -> set[str]:
+def left_behind(storage: Storage, base: str, fence: int) -> set[str]:
     """What attempts after the fence may have left in a dataset that nothing was published of."""
     paths = (info.key.removeprefix(base) for info in storage.list_objects(f"{base}{ATTEMPTS}/"))
     plans = read_plans(storage, base, [found for found in plan_fences(paths) if found > fence])

@@ -14,6 +14,7 @@ from server.pages.allowed import allowed
 from server.pages.looks import attempt_number, progress, timeline
 from server.pages.paging import FILE_ROWS, HISTORY_ROWS
 from server.pages.projects import ITEMS_SHOWN
+from server.pages.uploads import MOST_BYTES, takes_files
 from server.permissions import Act
 from server.services.datasets import is_running
 from server.services.queue import cancelled
@@ -49,6 +50,8 @@ class DatasetPage(TemplateView):
             attributes=dataset.attributes.all(),
             items=Item.objects.filter(parent=dataset).prefetch_related("attributes")[:ITEMS_SHOWN],
             files=None if live else self._files(dataset),
+            takes_files=may["may_edit"] and takes_files(dataset),
+            most_bytes=MOST_BYTES,
             buttons=buttons(dataset) if may["may_steer"] else [],
             retriable=may_retry(dataset),
             **may,

@@ -91,8 +91,8 @@ class ListingPage:
 def listing(dataset: Dataset) -> Listing:
     """What the page shows. A storage that cannot be reached gives a listing with a problem, never an error."""
     try:
-        storage, prefix = _place(dataset)
-        found = list_files(storage, _body(dataset), LISTED)
+        storage, prefix = place(dataset)
+        found = list_files(storage, body(dataset), LISTED)
         files = [
             File(path, source.size, source.md5 or "", found.problems.get(path, ""))
             for path, source in found.files.items()
@@ -109,27 +109,27 @@ def find(dataset: Dataset, path: str) -> tuple[Storage, Source] | None:
     """Where the bytes of a listed file are, or None when no file of that name is listed. Raises CrunchError."""
     if name_problem(path):
         return None
-    storage, prefix = _place(dataset)
+    storage, prefix = place(dataset)
     if path.startswith(f"{CRUNCH_FOLDER}/"):
         info = None if is_staged(path) else stat_file(storage, prefix + path)
         source = None if info is None else info.as_source()
     else:
-        source = find_file(storage, _body(dataset), path)
+        source = find_file(storage, body(dataset), path)
     return None if source is None else (storage, source)
 
 
-def _body(dataset: Dataset) -> dict[str, Any]:
+def body(dataset: Dataset) -> dict[str, Any]:
     """What the readers of storages need of a dataset's body on the wire."""
     return {name: getattr(dataset, name) for name in ("base_file_path", "manifest_sha256", "manifest_fence")}
 
 
-def _place(dataset: Dataset) -> tuple[Storage, str]:
-    return _storage(json.dumps(settings.STORAGES["default"], sort_keys=True, default=str)), safe_prefix(
-        dataset.base_file_path
-    )
+def place(dataset: Dataset, timeout_s: float = TIMEOUT_S) -> tuple[Storage, str]:
+    """The storage, with `timeout_s` for each of its answers, and the dataset's prefix in it. Raises CrunchError."""
+    config = json.dumps(settings.STORAGES["default"], sort_keys=True, default=str)
+    return _storage(config, timeout_s), safe_prefix(dataset.base_file_path)
 
 
 @functools.lru_cache(maxsize=4)
-def _storage(config: str) -> Storage:
+def _storage(config: str, timeout_s: float) -> Storage:
     parsed: dict[str, Any] = json.loads(config)
-    return open_storage(parsed, timeout_s=TIMEOUT_S)
+    return open_storage(parsed, timeout_s=timeout_s)

@@ -19,6 +19,7 @@ from server.pages import (
     people,
     previews,
     projects,
+    uploads,
     webhooks,
 )
 from server.services.bulk import Operation
@@ -54,6 +55,7 @@ urlpatterns = [
     path(f"{DATASET}/files/<path:path>", downloads.Download.as_view(), name="file"),
     path(f"{DATASET}/look/<path:path>", previews.Preview.as_view(), name="preview"),
     path(f"{DATASET}/image/<path:path>", previews.Image.as_view(), name="image"),
+    path(f"{DATASET}/upload/<path:path>", uploads.Upload.as_view(), name="upload"),
     path("items/<str:item>/", items.ItemPage.as_view(), name="item"),
     path("items/<str:item>/delete", deleting.DeleteItem.as_view(), name="delete-item"),
     path("items/<str:item>/new-attribute", attributes.NewAttribute.as_view(), name="new-attribute"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -100,6 +101,42 @@ def test_why_a_dataset_failed_and_its_files(page: Page, tmp_path: Path) -> None:
     page.go_back()
     page.get_by_role("link", name="two.svg", exact=True).click()
     expect(page.get_by_label("The file's text")).to_contain_text("<script>alert(1)</script>")
+
+
+def drop(page: Page, files: dict[str, str]) -> None:
+    """Files that come with the mouse."""
+    transfer = page.evaluate_handle(
+        """files => {
+            const transfer = new DataTransfer();
+            for (const [name, text] of Object.entries(files)) transfer.items.add(new File([text], name));
+            return transfer;
+        }""",
+        files,
+    )
+    form = page.get_by_role("form", name="Add files")
+    form.dispatch_event("dragover", {"dataTransfer": transfer})
+    form.dispatch_event("drop", {"dataTransfer": transfer})
+
+
+def test_files_are_added_by_choosing_and_by_dropping(page: Page, server: CrunchServer, tmp_path: Path) -> None:
+    with server.client() as api:
+        name = f"inputs {uuid.uuid4().hex[:8]}"
+        made = api.post("/api/datasets/", json={"name": name, "parent": "birds", "locked": True}).json()
+    folder = server.folder / "media" / made["base_file_path"]
+    page.goto(f"/projects/birds/datasets/{quote(made['slug'])}")
+    (tmp_path / "chosen #1.txt").write_text("chosen")
+    page.get_by_label("Choose files").set_input_files(tmp_path / "chosen #1.txt")
+    expect(page.get_by_role("link", name="chosen #1.txt", exact=True)).to_be_visible()
+    assert (folder / "chosen #1.txt").read_text() == "chosen"
+    drop(page, {"dropped.txt": "dropped", "ä.txt": "ä"})
+    expect(page.get_by_role("link", name="dropped.txt", exact=True)).to_be_visible()
+    assert (folder / "ä.txt").read_text() == "ä"
+    no_sideways_scrolling(page)
+    page.get_by_label("Replace files of the same name").check()
+    drop(page, {"dropped.txt": "another"})
+    # The page comes anew when all is sent.
+    expect(page.get_by_label("Replace files of the same name")).not_to_be_checked()
+    assert (folder / "dropped.txt").read_text() == "another"
 
 
 def test_the_page_follows_what_happens(page: Page, server: CrunchServer) -> None:

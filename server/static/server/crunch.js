@@ -33,7 +33,8 @@ async function refresh(main, shown) {
   const fresh = new DOMParser().parseFromString(text, "text/html");
   const freshMain = fresh.querySelector("main");
   if (freshMain === null) return;
-  if (freshMain.dataset.version !== main.dataset.version && document.querySelector("details[open]:not(.folder)") === null) {
+  if (freshMain.dataset.version !== main.dataset.version && !main.dataset.busy
+    && document.querySelector("details[open]:not(.folder)") === null) {
     location.reload();
     return;
   }

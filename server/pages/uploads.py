@@ -1,0 +1,134 @@
+"""Files that a person sends from a dataset's page to its place in the storage, as inputs of its next run.
+
+One request for each file, its bytes as the body. Nothing is replaced that was not asked to be, and nothing that a run
+published, ever; nothing is written while a client has the dataset. It passes through a temporary file, not memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from typing import IO, Any, ClassVar
+
+from django.http import HttpRequest, JsonResponse
+from django.views.generic import View
+
+from crunch_tasks.contract import DatasetState
+from crunch_tasks.errors import CrunchError, Refused
+from crunch_tasks.files import reading
+from crunch_tasks.files.checksums import FileContent
+from crunch_tasks.files.paths import is_internal, name_problem
+from crunch_tasks.files.plan import TAKE_FILES
+from crunch_tasks.files.storage import BLOCK, LARGE, TIMEOUT_S, Storage
+from server.models import Dataset
+from server.pages import files, find
+from server.permissions import Act, actor_of
+from server.services import audit
+
+MOST_BYTES = 5 * 1024**3
+"""The largest file that is taken, in bytes. `crunch push` sends larger ones, and goes on where it was interrupted."""
+
+
+def takes_files(dataset: Dataset) -> bool:
+    """Whether files may be added now: nobody has the dataset, and its next run is still to come."""
+    return dataset.state == DatasetState.UNPROCESSED.value and dataset.claim_id is None
+
+
+class Upload(View):
+    """`replace` in the query lets the file take the place of one that was added earlier."""
+
+    http_method_names = ["post"]
+    acts: ClassVar = {"post": Act.EDIT}
+
+    def post(self, request: HttpRequest, project: str, dataset: str, path: str) -> JsonResponse:
+        owner = find.dataset(request, project, dataset, self.acts["post"])
+        try:
+            size = _announced(request)
+            _refuse_unready(owner)
+            _refuse_name(path)
+            storage, prefix = files.place(owner, TIMEOUT_S)
+            _refuse_taken(storage, owner, path, replace="replace" in request.GET)
+            with tempfile.SpooledTemporaryFile(LARGE) as file:
+                md5 = _receive(request, size, file)
+                content: Any = FileContent(file, path, size, md5)  # type: ignore[arg-type]
+                storage.send(content, prefix + path, lambda: _refuse_unready(Dataset.objects.get(pk=owner.pk)))
+            storage.flush()
+        except Refused as error:
+            return JsonResponse({"detail": str(error), "code": error.code}, status=error.status)
+        except CrunchError as error:
+            return JsonResponse({"detail": str(error), "code": "storage"}, status=503)
+        audit.note(actor_of(request), "upload", owner.slug, owner.project, after={"file": path, "bytes": size})
+        return JsonResponse({"path": path, "size": size, "md5": md5}, status=201)
+
+
+def _announced(request: HttpRequest) -> int:
+    """The file's size in bytes, as the browser says it. Raises Refused."""
+    if request.content_type != "application/octet-stream":
+        raise Refused("Send the file's bytes as application/octet-stream.", 415, "media_type")
+    length = request.META.get("CONTENT_LENGTH") or ""
+    if not (length.isascii() and length.isdigit()):
+        raise Refused("Say how long the file is (Content-Length).", 411, "length")
+    if int(length) > MOST_BYTES:
+        most = f"{MOST_BYTES // 1024**3} GB"
+        raise Refused(f"The file is larger than {most}. Send it with: crunch push", 413, "too_large")
+    return int(length)
+
+
+def _refuse_unready(dataset: Dataset) -> None:
+    if not takes_files(dataset):
+        raise Refused(
+            f"{dataset.slug} is {dataset.state}: files are only added before a run. Wait, or retry it first.",
+            409,
+            "not_unprocessed",
+        )
+
+
+def _refuse_name(path: str) -> None:
+    problem = name_problem(path) or ("such names are Crunch's own" if is_internal(path) else None)
+    if problem:
+        raise Refused(f"{path!r} cannot be used as a name: {problem}. Rename the file.", 400, "name")
+
+
+def _refuse_taken(storage: Storage, dataset: Dataset, path: str, *, replace: bool) -> None:
+    """Raises Refused when the file would replace another, or would not be an input of the next run as it is here."""
+    base, sha256, fence = reading.place_of(files.body(dataset))
+    if sha256:
+        committed = reading.read_committed(storage, base, sha256, fence)
+        if path in reading.names(committed):
+            raise Refused(
+                f"The last run published {path!r}, and no published file is replaced from here. Put it into the "
+                f"storage by hand and {TAKE_FILES}.",
+                409,
+                "published",
+            )
+        if path in committed.deleted:
+            raise Refused(f"An earlier run deleted {path!r}. First {TAKE_FILES}.", 409, "deleted")
+    if path in reading.left_behind(storage, base, fence):
+        raise Refused(f"A run that did not end left {path!r}. First {TAKE_FILES}.", 409, "left_behind")
+    for folder in _parents(path):
+        if reading.stat_file(storage, base + folder):
+            raise Refused(f"{folder!r} is a file there, so it cannot be a folder too. Rename one.", 409, "name")
+    if reading.stat_file(storage, base + path):
+        if not replace:
+            raise Refused(f"There is a file {path!r} already. Choose to replace files, or rename it.", 409, "exists")
+    elif next(storage.list_objects(f"{base}{path}/"), None):
+        raise Refused(f"{path!r} is a folder there, so it cannot be a file too. Rename one.", 409, "name")
+
+
+def _parents(path: str) -> Iterator[str]:
+    parts = path.split("/")
+    return ("/".join(parts[:end]) for end in range(1, len(parts)))
+
+
+def _receive(request: HttpRequest, size: int, file: IO[bytes]) -> str:
+    """Write the request's body to `file`; its MD5. Raises Refused when it is not as long as announced."""
+    digest = hashlib.md5(usedforsecurity=False)
+    received = 0
+    while block := request.read(BLOCK):
+        digest.update(block)
+        file.write(block)
+        received += len(block)
+    if received != size:
+        raise Refused(f"Only {received} of {size} bytes arrived. Send the file again.", 400, "cut_short")
+    return digest.hexdigest()
