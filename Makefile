@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help install demo test test-all test-quick chaos bench bench-server check format docs screenshots browser clean
+.PHONY: help install demo test test-all test-quick chaos bench bench-server bench-load check format docs screenshots browser clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -38,6 +38,9 @@ bench: install  ## Transfers against s5cmd, rclone and one file after another; a
 
 bench-server: install  ## Pages and calls with 1,000 datasets and with 1,000,000, and the query plans; about five minutes
 	@$(BIN)/python -m benchmarks.bench_server
+
+bench-load: install  ## 200 clients at once for a minute: claims and statuses a second; ARGS="--pause 0" for the most
+	@$(BIN)/python -m benchmarks.bench_load $(ARGS)
 
 check: install  ## Style, types, and who may import whom
 	$(BIN)/ruff check
