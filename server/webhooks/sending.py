@@ -108,7 +108,7 @@ async def _send(letter: Letter, context: ssl.SSLContext, private: bool) -> Outco
         async with asyncio.timeout(TOTAL_S):
             return Outcome(await _post(letter, context, private))
     except TimeoutError:
-        return Outcome(problem=f"No answer in {TOTAL_S:.0f} s.")
+        return Outcome(problem=f"No answer in {TOTAL_S:g} s.")
     except PrivateAddress as error:
         return Outcome(problem=f"Not sent: {error}"[:PROBLEM_LENGTH])
     # Whatever an address or what listens there can make go wrong is told to the project's managers.

@@ -155,6 +155,23 @@ def test_the_account_shows_the_token(page: Page, server: CrunchServer) -> None:
     no_sideways_scrolling(page)
 
 
+def test_a_manager_adds_a_webhook_and_removes_it(page: Page) -> None:
+    page.goto("/projects/birds/")
+    page.get_by_role("link", name="Webhooks").click()
+    address = f"https://hooks.example.org/{'long' * 20}"
+    page.get_by_label("Address").fill(address)
+    page.get_by_label("when a dataset is completed").uncheck()
+    page.get_by_role("button", name="Add", exact=True).click()
+    expect(page.get_by_text("crunch_hook_")).to_be_visible()
+    no_sideways_scrolling(page)
+    page.goto("/projects/birds/webhooks")
+    expect(page.get_by_text("crunch_hook_")).to_have_count(0)
+    page.get_by_role("button", name="Stop https://hooks").click()
+    expect(page.get_by_text("stopped", exact=True)).to_be_visible()
+    page.get_by_role("button", name="Remove https://hooks").click()
+    expect(page.get_by_role("status")).to_contain_text("is told no more")
+
+
 def test_by_keyboard_alone(page: Page) -> None:
     page.goto("/")
     page.keyboard.press("Tab")

@@ -146,6 +146,19 @@ def test_a_receiver_that_is_down_or_refuses_is_tried_again_then_given_up_then_se
     assert {got.headers["X-Crunch-Delivery"] for got in listener.got} == {str(row.pk)}
 
 
+def test_a_receiver_that_never_answers_holds_up_nobody_else(
+    api: APIClient, dataset: Dataset, secret: str, listener: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "TOTAL_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        assert api.post(HOOKS, {"url": url, "events": ["failed"]}, format="json").status_code == 201
+        run(api, State.FAIL)
+        deliver()
+    assert len(listener.got) == 1
+    assert WebhookDelivery.objects.get(webhook__url=url).problem == "No answer in 0.5 s."
+
+
 def test_two_processes_take_a_delivery_once(database: None) -> None:
     from server.services import catalogue
 
