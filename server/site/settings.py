@@ -25,6 +25,7 @@ INSTALLED_APPS = [
     "rest_framework",
     "rest_framework.authtoken",
     "drf_spectacular",
+    "js_lib_leaflet",
     "server",
 ]
 MIDDLEWARE = [

@@ -32,6 +32,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrunchServer]:
             api.post("/api/projects/", json=project).raise_for_status()
             for name in ("Waiting", "Failed"):
                 dataset = api.post("/api/datasets/", json={"name": name, "parent": "birds"}).raise_for_status().json()
+            place = {"item": "birds:waiting", "key": "origin", "latitude": -12.5, "longitude": 45.25}
+            api.post("/api/attributes/lat-long/", json=place).raise_for_status()
             folder = running.folder / "media" / dataset["base_file_path"]
             folder.mkdir(parents=True)
             (folder / "a b#1.txt").write_text("downloaded")
@@ -146,6 +148,18 @@ def test_the_page_follows_what_happens(page: Page, server: CrunchServer) -> None
         api.patch("/api/datasets/birds:waiting/", json={"locked": True}).raise_for_status()
         expect(page.get_by_label("State", exact=True)).to_contain_text("held", timeout=20_000)
         api.patch("/api/datasets/birds:waiting/", json={"locked": False}).raise_for_status()
+
+
+def test_the_map_leads_to_a_dataset(page: Page) -> None:
+    page.goto("/projects/birds/")
+    page.get_by_role("link", name="Map of the datasets").click()
+    expect(page.get_by_role("table")).to_contain_text("12.50000° S, 45.25000° E")
+    marker = page.locator("#map .place")
+    expect(marker).to_have_count(1)
+    marker.click()
+    no_sideways_scrolling(page)
+    page.locator("#map").get_by_role("link", name="Waiting").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Waiting")
 
 
 def test_the_account_shows_the_token(page: Page, server: CrunchServer) -> None:
