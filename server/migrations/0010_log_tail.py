@@ -1,4 +1,4 @@
-"""Keeps the last lines of a running workflow's output."""
+"""Keeps the last lines of a running workflow's output, and finds places for maps at once."""
 
 
 import django.db.models.deletion
@@ -19,5 +19,9 @@ class Migration(migrations.Migration):
                 ('text', models.TextField(blank=True)),
                 ('at', models.DateTimeField()),
             ],
+        ),
+        migrations.AddIndex(
+            model_name='attribute',
+            index=models.Index(condition=models.Q(('kind', 'lat-long')), fields=['item', 'id'], name='server_attribute_place'),
         ),
     ]

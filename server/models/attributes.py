@@ -31,7 +31,11 @@ class Attribute(models.Model):
 
     class Meta:
         ordering = ("id",)
-        indexes = [models.Index(fields=["kind", "id"], name="server_attribute_kind")]
+        indexes = [
+            models.Index(fields=["kind", "id"], name="server_attribute_kind"),
+            # What maps show, without a look at all that datasets have besides.
+            models.Index(fields=["item", "id"], name="server_attribute_place", condition=models.Q(kind="lat-long")),
+        ]
 
     def __str__(self) -> str:
         return f"{self.key}: {self.display}"
