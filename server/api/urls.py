@@ -6,7 +6,7 @@ from django.urls import path, re_path
 from drf_spectacular.views import SpectacularAPIView
 from rest_framework.routers import SimpleRouter
 
-from server.api import attributes, bulk, catalogue, claims, members, statuses, webhooks
+from server.api import attributes, bulk, catalogue, claims, members, selections, statuses, webhooks
 from server.api.base import NothingHere
 
 app_name = "api"
@@ -30,6 +30,8 @@ urlpatterns = [
     path("projects/<str:slug>/members/<str:username>/", members.MemberView.as_view(), name="member"),
     path("projects/<str:slug>/changes/", members.ChangesView.as_view(), name="changes"),
     path("projects/<str:slug>/workflows/", members.WorkflowVersionsView.as_view(), name="workflows"),
+    path("projects/<str:slug>/failures/", selections.FailuresView.as_view(), name="failures"),
+    path("projects/<str:slug>/operations/", selections.OperationsView.as_view(), name="operations"),
     path("projects/<str:slug>/webhooks/", webhooks.WebhooksView.as_view(), name="webhooks"),
     path("projects/<str:slug>/webhooks/<int:pk>/", webhooks.WebhookView.as_view(), name="webhook"),
     path("projects/<str:slug>/deliveries/", webhooks.DeliveriesView.as_view(), name="deliveries"),

@@ -70,7 +70,7 @@ class WebhooksView(ProjectPart, generics.ListAPIView[Webhook]):
     queryset = Webhook.objects.none()
 
     def get_queryset(self) -> QuerySet[Webhook]:
-        return self.project().webhooks.select_related("created_by")
+        return self.project().webhooks.select_related("created_by").order_by("pk")
 
     @extend_schema(
         request=WebhookSerializer, responses={201: NewWebhookSerializer, **problems(400, 401, 403, 404, 409, 413)}
@@ -120,7 +120,7 @@ class DeliveriesView(ProjectPart, generics.ListAPIView[WebhookDelivery]):
     queryset = WebhookDelivery.objects.none()
 
     def get_queryset(self) -> QuerySet[WebhookDelivery]:
-        return WebhookDelivery.objects.filter(webhook__project=self.project())
+        return WebhookDelivery.objects.filter(webhook__project=self.project()).order_by("-pk")
 
 
 class AgainView(ProjectPart):

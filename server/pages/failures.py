@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from django.db.models import Count
 from django.views.generic import TemplateView
 
-from server.models import Failure, Project
 from server.pages import find
 from server.pages.allowed import allowed
 from server.permissions import Act
-
-GROUPS_SHOWN = 50
+from server.services.failures import GROUPS_SHOWN, groups
 
 
 class FailuresPage(TemplateView):
@@ -29,12 +26,3 @@ class FailuresPage(TemplateView):
             **allowed(self.request, project),
             **kwargs,
         )
-
-
-def groups(project: Project) -> list[tuple[Failure, int]]:
-    """The largest groups, with how many datasets each has now. It costs as much as there are failed datasets."""
-    failed = project.datasets.filter(failure__isnull=False).order_by()
-    sizes = failed.values_list("failure").annotate(size=Count("*")).order_by("-size", "-failure")[:GROUPS_SHOWN]
-    found = dict(sizes)
-    kinds = Failure.objects.in_bulk(found)
-    return [(kinds[pk], size) for pk, size in found.items() if pk in kinds]

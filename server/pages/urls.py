@@ -20,6 +20,7 @@ from server.pages import (
     people,
     previews,
     projects,
+    reference,
     uploads,
     webhooks,
 )
@@ -65,5 +66,6 @@ urlpatterns = [
     path("items/<str:item>/attributes/<int:pk>/delete", deleting.DeleteAttribute.as_view(), name="delete-attribute"),
     path("items/<str:item>/edit", catalogue.EditItem.as_view(), name="edit-item"),
     path("items/<str:item>/new-item", catalogue.NewItem.as_view(), name="new-item"),
+    path("reference/", reference.Reference.as_view(), name="reference"),
     path("account/", account.Account.as_view(), name="account"),
 ]

@@ -36,6 +36,7 @@ PAGES = {
     "dataset-completed": f"{PROJECT}datasets/songs-of-the-north:song-00",
     "dataset-failed": f"{PROJECT}datasets/songs-of-the-north:song-04",
     "account": "/account/",
+    "reference": "/reference/",
 }
 PICTURED = ("projects", "project", "failures", "dataset-failed", "members")
 
