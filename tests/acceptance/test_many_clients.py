@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.depth import whole
+from tests.support.depth import long, whole
 from tests.support.site import GOOD_RUN, Site, until
 
 TELL_AND_WAIT = """#!/bin/bash
@@ -19,6 +19,7 @@ cat input.txt > output.txt
 """
 
 
+@long
 def test_four_loops_share_many_datasets(site: Site) -> None:
     project = site.add_project("Shared", "#!/bin/bash\ncat input.txt > output.txt\n")
     slugs = [

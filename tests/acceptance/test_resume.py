@@ -115,6 +115,7 @@ def test_a_server_that_crashes_and_comes_back_while_the_workflow_runs(
     assert site.files(slug)["input.txt"] == b"precious\nappended\n"
 
 
+@long
 def test_a_server_that_does_not_come_back_in_time_gets_the_results_from_the_next_command(
     site: Site, waiting: tuple[str, Path, Path]
 ) -> None:

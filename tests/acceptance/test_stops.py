@@ -154,6 +154,7 @@ def test_a_stopped_snakemake_whose_saved_files_are_gone_starts_anew(
     assert site.files(slug) == INPUTS | RESULTS
 
 
+@long
 @pytest.mark.parametrize(
     "point", sample([Point.WORK_SENT, Point.WORK_SAVED, Point.RELEASED, Point.SAVED_WORK_FETCHED], 1)
 )
@@ -196,6 +197,7 @@ rule second:
 """
 
 
+@long
 @pytest.mark.parametrize("where", sample(["in the same folder", "elsewhere"], 1))
 def test_a_stopped_snakemake_that_changed_an_input_starts_anew(
     site: Site, count: Path, flag: Path, tmp_path: Path, where: str
@@ -229,6 +231,7 @@ def listener(address: str) -> psutil.Process:
     return psutil.Process(next(found).pid)
 
 
+@long
 @pytest.mark.parametrize("away", ["the server", *(["nothing", "Prefect"] if whole() else [])])
 def test_a_stopped_client_is_gone_in_time_whatever_does_not_answer(
     site: Site, prefect_api: str, flag: Path, away: str

@@ -29,6 +29,7 @@ from server.operations import health, logs
 from server.operations.sign_in import LIMIT
 from server.services import catalogue
 from tests.support.calls import claim, expire, signed_in, status
+from tests.support.depth import long
 from tests.support.servers import CrunchServer, crunch_server
 
 SECRET_KEY = "canary-secret-key"
@@ -187,6 +188,7 @@ def test_only_staff_may_read_the_metrics(stranger: APIClient, staff: APIClient) 
     assert staff.get("/metrics/", HTTP_ACCEPT=accept).status_code == 200
 
 
+@long
 @pytest.mark.slow
 def test_each_process_of_a_server_tells_the_requests_of_all(server: CrunchServer, second: CrunchServer) -> None:
     posted: Sample = ("crunch_requests_total", (("code", "400"), ("method", "POST"), ("route", "crunch:api:statuses")))

@@ -29,6 +29,7 @@ from server.models import Change, Dataset, Project, Webhook, WebhookDelivery
 from server.services import webhooks
 from server.webhooks import sending
 from tests.support.calls import claim, status
+from tests.support.depth import long
 from tests.support.receiver import Received, Receiver, receiver
 from tests.support.servers import crunch_server
 from tests.support.site import until
@@ -245,6 +246,7 @@ def test_without_webhooks_the_last_status_asks_for_them_once(api: APIClient, dat
     assert len([query for query in captured.captured_queries if "webhook" in query["sql"]]) == 1
 
 
+@long
 @pytest.mark.slow
 def test_what_a_killed_server_has_not_sent_the_next_one_sends(tmp_path: Path) -> None:
     private = {"CRUNCH_WEBHOOKS_PRIVATE": "1"}
