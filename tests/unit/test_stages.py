@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -80,7 +81,11 @@ class Runs:
             workflow_sha256="",
         )
         lease: Any = SimpleNamespace(
-            progress=lambda _: None, check=lambda: None, may_write=lambda _: None, remaining_s=lambda: 60.0
+            showing=lambda _output: nullcontext(),
+            progress=lambda _: None,
+            check=lambda: None,
+            may_write=lambda _: None,
+            remaining_s=lambda: 60.0,
         )
         run = DatasetRun(
             claim=claim,
