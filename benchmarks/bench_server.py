@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from django.test import Client
@@ -98,6 +98,7 @@ def _database(url: str) -> Iterator[None]:
         yield
     finally:
         connections["default"].close()
+        cast(Any, connections["default"]).close_pool()
         connections["default"] = before
 
 

@@ -95,8 +95,10 @@ def _rows_of(file: Path, format_: rows.Format | None) -> list[rows.Row]:
     try:
         # A table program's CSV may begin with a byte order mark.
         text = file.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}: it cannot be read as text: {error}") from None
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}.") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{file}: it is not text in UTF-8: {error}") from None
     try:
         found = rows.read(text, format_ or rows.Format(suffix))
     except UsageError as error:

@@ -69,7 +69,8 @@ def _from_csv(text: str) -> Iterator[Row]:
     try:
         header = next(lines, [])
         if "name" not in header:
-            raise UsageError("line 1: there is no column `name`.")
+            hint = " Columns are parted by commas here." if len(header) == 1 and re.search(r"[;\t]", header[0]) else ""
+            raise UsageError(f"line 1: there is no column `name`.{hint}")
         if twice := {column for column in header if header.count(column) > 1 or not column}:
             raise UsageError(f"line 1: the column {sorted(twice)[0]!r} is empty or there twice.")
         begin = lines.line_num + 1

@@ -1,4 +1,4 @@
-"""What the database itself does: it appends a `StateCount` for each change of a dataset's state, whoever makes it.
+"""What the database itself does: it appends a `StateCount` for each change of a dataset's state or failure by anyone.
 
 In the database and not in the services, so that nothing can change a state and forget the counts: an update of many
 rows, a deletion of a whole project, SQL by hand. The triggers are made after each migration, because SQLite drops them
@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.apps import apps as django_apps
+from django.core.exceptions import FieldDoesNotExist
 from django.db import connections, transaction
 from django.db.models import Count
 
@@ -17,15 +18,17 @@ NAMES = {"server_state_added", "server_state_gone", "server_state_moved", "serve
 
 _SQLITE = (
     """CREATE TRIGGER IF NOT EXISTS server_state_added AFTER INSERT ON server_dataset BEGIN
-    INSERT INTO server_statecount (project_id, state, delta) VALUES (NEW.project_id, NEW.state, 1);
+    INSERT INTO server_statecount (project_id, state, failure, delta)
+    VALUES (NEW.project_id, NEW.state, NEW.failure_id, 1);
     END""",
     """CREATE TRIGGER IF NOT EXISTS server_state_gone AFTER DELETE ON server_dataset BEGIN
-    INSERT INTO server_statecount (project_id, state, delta) VALUES (OLD.project_id, OLD.state, -1);
+    INSERT INTO server_statecount (project_id, state, failure, delta)
+    VALUES (OLD.project_id, OLD.state, OLD.failure_id, -1);
     END""",
-    """CREATE TRIGGER IF NOT EXISTS server_state_moved AFTER UPDATE OF state, project_id ON server_dataset
-    WHEN (OLD.project_id, OLD.state) <> (NEW.project_id, NEW.state) BEGIN
-    INSERT INTO server_statecount (project_id, state, delta)
-    VALUES (OLD.project_id, OLD.state, -1), (NEW.project_id, NEW.state, 1);
+    """CREATE TRIGGER IF NOT EXISTS server_state_moved AFTER UPDATE OF state, project_id, failure_id ON server_dataset
+    WHEN (OLD.project_id, OLD.state, OLD.failure_id) IS NOT (NEW.project_id, NEW.state, NEW.failure_id) BEGIN
+    INSERT INTO server_statecount (project_id, state, failure, delta)
+    VALUES (OLD.project_id, OLD.state, OLD.failure_id, -1), (NEW.project_id, NEW.state, NEW.failure_id, 1);
     END""",
     # A new project may have the number of one that is gone.
     """CREATE TRIGGER IF NOT EXISTS server_counts_begin AFTER INSERT ON server_project BEGIN
@@ -40,16 +43,17 @@ _SQLITE = (
 _POSTGRESQL = (
     """CREATE OR REPLACE FUNCTION server_count_states() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     IF TG_OP = 'INSERT' THEN
-        INSERT INTO server_statecount (project_id, state, delta)
-        SELECT project_id, state, count(*) FROM added GROUP BY project_id, state;
+        INSERT INTO server_statecount (project_id, state, failure, delta)
+        SELECT project_id, state, failure_id, count(*) FROM added GROUP BY project_id, state, failure_id;
     ELSIF TG_OP = 'DELETE' THEN
-        INSERT INTO server_statecount (project_id, state, delta)
-        SELECT project_id, state, -count(*) FROM gone GROUP BY project_id, state;
+        INSERT INTO server_statecount (project_id, state, failure, delta)
+        SELECT project_id, state, failure_id, -count(*) FROM gone GROUP BY project_id, state, failure_id;
     ELSE
-        INSERT INTO server_statecount (project_id, state, delta)
-        SELECT project_id, state, sum(number) FROM (
-            SELECT project_id, state, 1 AS number FROM added UNION ALL SELECT project_id, state, -1 FROM gone
-        ) AS moved GROUP BY project_id, state HAVING sum(number) <> 0;
+        INSERT INTO server_statecount (project_id, state, failure, delta)
+        SELECT project_id, state, failure_id, sum(number) FROM (
+            SELECT project_id, state, failure_id, 1 AS number FROM added
+            UNION ALL SELECT project_id, state, failure_id, -1 FROM gone
+        ) AS moved GROUP BY project_id, state, failure_id HAVING sum(number) <> 0;
     END IF;
     RETURN NULL;
     END $$""",
@@ -77,6 +81,16 @@ _CATALOGUE = {
 }
 
 
+def remove(apps: Any, schema_editor: Any) -> None:  # noqa: ARG001
+    """In a migration that changes what the triggers do: `install` makes them anew after it."""
+    connection = schema_editor.connection
+    with connection.cursor() as cursor:
+        for name in NAMES:
+            table = "server_project" if name.startswith("server_counts") else "server_dataset"
+            on = f" ON {table}" if connection.vendor == "postgresql" else ""
+            cursor.execute(f"DROP TRIGGER IF EXISTS {name}{on}")
+
+
 def install(using: str, apps: Any = django_apps, **_: Any) -> None:
     """After a migration: make the triggers if one is missing, and count the datasets anew then.
 
@@ -86,8 +100,9 @@ def install(using: str, apps: Any = django_apps, **_: Any) -> None:
     connection = connections[using]
     try:
         counts, datasets = apps.get_model("server", "StateCount"), apps.get_model("server", "Dataset")
+        counts._meta.get_field("failure")
         statements = _STATEMENTS[connection.vendor]
-    except LookupError:
+    except (LookupError, FieldDoesNotExist):
         return
     with transaction.atomic(using), connection.cursor() as cursor:
         cursor.execute(_CATALOGUE[connection.vendor])
@@ -96,7 +111,8 @@ def install(using: str, apps: Any = django_apps, **_: Any) -> None:
         for statement in statements:
             cursor.execute(statement)
         counts.objects.using(using).all().delete()
-        rows = datasets.objects.using(using).order_by().values_list("project", "state").annotate(Count("pk"))
+        rows = datasets.objects.using(using).order_by().values_list("project", "state", "failure").annotate(Count("pk"))
         counts.objects.using(using).bulk_create(
-            counts(project_id=project, state=state, delta=number) for project, state, number in rows
+            counts(project_id=project, state=state, failure=failure, delta=number)
+            for project, state, failure, number in rows
         )

@@ -186,6 +186,8 @@ class API(APIView):
     permission_classes = [Allowed]
     parser_classes = [JSONParser, FormParser, parsers.MultiPartParser]
     renderer_classes = [JSONRenderer]
+    # What there is to know of a view is in the OpenAPI document: OPTIONS is answered 405.
+    metadata_class: Any = None
     throttle_classes: list[Any] = []
     pagination_class: Any = Pages
     filter_backends: Any = [Narrowing]

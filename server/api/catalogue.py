@@ -16,7 +16,7 @@ from rest_framework.response import Response
 
 from server.api import tags
 from server.api.base import API, problems
-from server.api.fields import ItemSlugField, RawTextField
+from server.api.fields import ActSerializer, ItemSlugField, RawTextField
 from server.api.filters import DATASETS, ITEMS, PROJECTS
 from server.api.noted import CATALOGUE_ACTS, check_item, noted
 from server.kinds import KINDS, ExplicitBooleanField
@@ -154,13 +154,13 @@ class DatasetSerializer(NodeSerializer):
         return updated
 
 
-class ResetSerializer(serializers.Serializer[Any]):
+class ResetSerializer(ActSerializer):
     take_files = serializers.BooleanField(
         default=False, help_text="Start from the files as they are in the storage, not from what was published last."
     )
 
 
-class RetrySerializer(serializers.Serializer[Any]):
+class RetrySerializer(ActSerializer):
     dry_run = serializers.BooleanField(default=False, help_text="Change nothing, and tell what would be retried.")
 
 

@@ -85,7 +85,7 @@ class NextSerializer(serializers.Serializer[Any]):
 
 def answer(claim: Claim) -> contract.Claim:
     """What the client of the claim is told."""
-    dataset = Dataset.objects.select_related("project", "parent").get(pk=claim.dataset_id)
+    dataset = claim.dataset
     project = dataset.project
     ttl_s = float(project.lease_seconds)
     return contract.Claim(
@@ -118,10 +118,14 @@ class ClaimsView(API):
         """Claim the next dataset, of one project or of any, or one that is named."""
         asked = ClaimRequestSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
-        self._check_named(Project, asked.validated_data["project"])
-        self._check_named(Dataset, asked.validated_data["dataset"])
-        among = actor_of(request).projects(Act.RUN)
-        found = claims.claim(signed_in(request), contract.ClaimRequest(**asked.validated_data), among)
+        wanted = contract.ClaimRequest(**asked.validated_data)
+        try:
+            found = claims.claim(signed_in(request), wanted, actor_of(request).projects(Act.RUN))
+        except Refused as refusal:
+            if refusal.code == "not_found":
+                self._check_named(Project, wanted.project)
+                self._check_named(Dataset, wanted.dataset)
+            raise
         if found is None:
             return Response(status=status.HTTP_204_NO_CONTENT)
         claim, new = found

@@ -9,9 +9,21 @@ from urllib.parse import urlsplit
 from rest_framework import serializers
 
 from crunch_tasks.contract import cap_log_tail, cap_note
+from server.models import Project
+from server.permissions import Act, actor_of
 
 ADDRESS_LENGTH = 1023
 PROGRESS_BYTES = 4096
+
+
+class ActSerializer(serializers.Serializer[Any]):
+    """What an act is asked to do. A word in it that is not understood must not widen the act, or make a trial real."""
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if unknown := sorted(set(self.initial_data) - set(self.fields)):
+            known = ", ".join(self.fields)
+            raise serializers.ValidationError({name: [f"It is not known here; known are {known}."] for name in unknown})
+        return attrs
 
 
 class RawTextField(serializers.CharField):
@@ -90,7 +102,7 @@ class ProgressField(serializers.DictField):
 
 
 class ItemSlugField(serializers.SlugRelatedField[Any]):
-    """An item, a project or the like, by its slug."""
+    """An item, a project or the like, by its slug. What the caller does not see is not there."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(slug_field="slug", **kwargs)
@@ -100,3 +112,12 @@ class ItemSlugField(serializers.SlugRelatedField[Any]):
         if not isinstance(data, str) or "\x00" in data:
             self.fail("invalid")
         return super().to_internal_value(data)
+
+    def get_queryset(self) -> Any:
+        rows = super().get_queryset()
+        if rows is None or "request" not in self.context:
+            return rows
+        actor = actor_of(self.context["request"])
+        if rows.model is Project:
+            return rows.filter(pk__in=actor.projects(Act.SEE).values("pk"))
+        return actor.items(rows, Act.SEE)

@@ -17,6 +17,7 @@ from crunch_tasks.contract import DatasetState
 from server.models import Item, Project
 from server.permissions import Act, actor_of, project_of
 from server.services.catalogue import slug_part
+from server.services.selection import LAST_CHARACTER
 
 Rows = QuerySet[Any]
 
@@ -25,9 +26,6 @@ OTHERS = {"ordering", "cursor", "page", "format"}
 
 NAMES = {"project": "project", "parent": "item", "item": "item"}
 """The filters whose value is a slug, and of what."""
-
-LAST = "\U0010ffff"
-"""Comes after every other character."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +117,7 @@ def in_byte_order(rows: Rows) -> Rows:
 
 def below(rows: Rows, prefix: str) -> Rows:
     """The rows of `in_byte_order` whose slug begins with this prefix."""
-    return rows.filter(place__gte=prefix, place__lt=prefix + LAST)
+    return rows.filter(place__gte=prefix, place__lt=prefix + LAST_CHARACTER)
 
 
 def _refuse_unseen(request: Request, name: str, slug: str) -> None:

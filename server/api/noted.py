@@ -31,14 +31,10 @@ def noted(view: Any, serializer: Any) -> Any:
     before = None if serializer.instance is None else _shown(type(serializer)(serializer.instance))
     with transaction.atomic():
         made = serializer.save()
-        audit.note(
-            actor_of(view.request),
-            "create" if before is None else "edit",
-            name_of(made),
-            project_of(made),
-            before,
-            _shown(type(serializer)(made)),
-        )
+        after = _shown(type(serializer)(made))
+        if after != before:
+            act = "create" if before is None else "edit"
+            audit.note(actor_of(view.request), act, name_of(made), project_of(made), before, after)
     return made
 
 

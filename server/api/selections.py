@@ -11,6 +11,7 @@ from rest_framework.response import Response
 
 from crunch_tasks.contract import DatasetState
 from server.api.base import API, problems
+from server.api.fields import ActSerializer
 from server.api.members import ProjectPart
 from server.models.items import SLUG_LENGTH
 from server.permissions import Act, actor_of
@@ -27,7 +28,7 @@ class FailureGroupSerializer(serializers.Serializer[Any]):
     count = serializers.IntegerField(help_text="How many datasets are failed of it now.")
 
 
-class OperationSerializer(serializers.Serializer[Any]):
+class OperationSerializer(ActSerializer):
     """The selection is all datasets of the project, or those that all of `state`, `search` and `failure` take in."""
 
     operation = serializers.ChoiceField([word.value for word in Operation])
@@ -84,6 +85,5 @@ class OperationsView(ProjectPart, API):
         operation = Operation(asked["operation"])
         done = bulk.perform(chosen, operation, dry_run=asked["dry_run"])
         if done.count and not asked["dry_run"]:
-            after = {"count": done.count, "state": chosen.state, "search": chosen.text}
-            audit.note(actor_of(request), operation.value, project.slug, project, after=after)
+            audit.note(actor_of(request), operation.value, project.slug, project, after=chosen.told(done.count))
         return Response(OutcomeSerializer({**vars(done), "dry_run": asked["dry_run"]}).data)

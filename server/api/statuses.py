@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from crunch_tasks.contract import DIAGNOSTICS, Stage, State
+from crunch_tasks.errors import Refused
 from server.api.base import API, ProblemSerializer, problems, signed_in
 from server.api.fields import CappedTextField, NoteField, OptionalTextField, WebAddressField
 from server.api.filters import STATUSES
@@ -110,8 +111,10 @@ class StatusesView(API, generics.ListAPIView[Status]):
         sent = StatusEventSerializer(data=request.data)
         sent.is_valid(raise_exception=True)
         event = sent.event()
-        if dataset := Dataset.objects.select_related("project").filter(pk=event.dataset).first():
-            self.check_object_permissions(request, dataset)
+        dataset = Dataset.objects.select_related("project").filter(pk=event.dataset).first()
+        if dataset is None or not actor_of(request).may(Act.SEE, dataset.project):
+            raise Refused("There is no such dataset (any more).", 404, "not_found")
+        self.check_object_permissions(request, dataset)
         kept, new = statuses.record(signed_in(request), event)
         if kept.refusal in statuses.LOST:
             problem = {"detail": f"The lease is lost: {kept.get_refusal_display()}.", "code": kept.refusal}

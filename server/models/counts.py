@@ -13,15 +13,18 @@ from server.models.projects import Project
 
 
 class StateCount(models.Model):
-    """So many more, or fewer, datasets of the project are in this state; the sum of all such rows is their number."""
+    """So many more, or fewer, datasets of the project are in this state, and failed of this `Failure` (its id), if any;
+    the sum of all such rows is their number.
+    """
 
     # No constraint: the rows of a project's datasets are still appended while the project is being deleted.
     project = models.ForeignKey(Project, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+")
     state = models.CharField(max_length=16)
+    failure = models.BigIntegerField(null=True)
     delta = models.BigIntegerField()
 
     class Meta:
-        indexes = [models.Index(fields=["project", "state", "delta"], name="server_state_count")]
+        indexes = [models.Index(fields=["project", "state", "failure", "delta"], name="server_counts")]
 
     def __str__(self) -> str:
         return f"{self.delta:+} {self.state} in {self.project_id}"

@@ -47,6 +47,15 @@ def hide(text: str) -> str:
     return TOKEN.sub(lambda found: f"{found[1]} {HIDDEN}" if found[1] else HIDDEN, text)
 
 
+class WithoutTraceback(logging.Filter):
+    """A request that was refused (403, 404) is one line: nothing went wrong here."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.ERROR:
+            record.exc_info = None
+        return True
+
+
 class Text(logging.Formatter):
     """Lines for people."""
 
@@ -77,6 +86,7 @@ def configuration(form: str) -> dict[str, Any]:
     loggers: dict[str, Any] = {
         # Scanners send these all day; each is answered 400, and needs no traceback.
         "django.security.DisallowedHost": {"level": "CRITICAL"},
+        "django.request": {"filters": ["refused"]},
     }
     if form == "json":
         loggers |= {
@@ -90,6 +100,7 @@ def configuration(form: str) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"ours": {"()": formatter}},
+        "filters": {"refused": {"()": "server.operations.logs.WithoutTraceback"}},
         "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "ours"}},
         "root": {"handlers": ["console"], "level": "WARNING"},
         "loggers": loggers,

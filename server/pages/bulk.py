@@ -60,8 +60,7 @@ class BulkAct(TemplateView):
         found = find.project(request, project, self.acts["post"])
         chosen = _chosen(request, found)
         done = bulk.perform(chosen, self.operation)
-        after = {"count": done.count, "state": chosen.state, "search": chosen.text}
-        audit.note(actor_of(request), self.operation.value, found.slug, found, after=after)
+        audit.note(actor_of(request), self.operation.value, found.slug, found, after=chosen.told(done.count))
         messages.success(request, told(self.operation, done.count))
         return redirect("crunch:project", project)
 
@@ -70,7 +69,7 @@ def _chosen(request: HttpRequest, project: Project) -> Selection:
     """The selection. A filter that is not understood (404) must not widen it, as it does on the project's page."""
     chosen = grid.selection(project, request.GET)
     understood = {"state": chosen.state, "failure": chosen.failure, "q": chosen.text}
-    if any(request.GET.get(name) and not value for name, value in understood.items()):
+    if any(value and not understood.get(name) for name, value in request.GET.items()):
         raise Http404
     return chosen
 

@@ -34,13 +34,16 @@ def claim(user: User, request: ClaimRequest, among: QuerySet[Project] | None = N
     work as often as the project has attempts fails the dataset. Raises Refused: 404 for an unknown project or dataset,
     409 `claim_ended`, `leased`, `locked`, `paused`.
     """
-    projects = _projects(request.project, Actor(user).projects(Act.RUN) if among is None else among)
+    projects = Actor(user).projects(Act.RUN) if among is None else among
+    if request.project:
+        projects = projects.filter(slug=request.project)
     while True:
         try:
             with transaction.atomic():
                 if (earlier := _repeat(user, request.request_id)) is None:
                     dataset = _named(request, projects) if request.dataset else queue.pick(projects)
                     if dataset is None:
+                        _check_project(request.project, projects)
                         return None
                     # One that is given up has failed now. A wish for any looks further, a named one is taken anew.
                     if life.give_up(dataset):
@@ -165,14 +168,10 @@ def _unended(claim: Claim) -> Claim:
     raise Refused(f"The claim of this request_id has ended: {ending}. Use a new one.", 409, "claim_ended")
 
 
-def _projects(slug: str, among: QuerySet[Project]) -> QuerySet[Project]:
-    """The project that is asked for, or all that may be."""
-    if not slug:
-        return among
-    found = among.filter(slug=slug)
-    if not found.exists():
+def _check_project(slug: str, found: QuerySet[Project]) -> None:
+    """Raises Refused (404) when a project was asked for and there is none."""
+    if slug and not found.exists():
         raise Refused(f"There is no project {slug!r}.", 404, "not_found")
-    return found
 
 
 def _named(request: ClaimRequest, projects: QuerySet[Project]) -> Dataset:
@@ -180,6 +179,7 @@ def _named(request: ClaimRequest, projects: QuerySet[Project]) -> Dataset:
     rows = Dataset.objects.filter(slug=request.dataset, project__in=projects.values("pk"))
     pk = rows.values_list("pk", flat=True).first()
     if pk is None:
+        _check_project(request.project, projects)
         where = f" in project {request.project!r}" if request.project else ""
         raise Refused(f"There is no dataset {request.dataset!r}{where}.", 404, "not_found")
     dataset = life.locked_row(pk)
@@ -207,18 +207,21 @@ def _take(dataset: Dataset, user: User, request: ClaimRequest) -> Claim:
         flow_run_id=request.flow_run_id,
         flow_run_url=request.flow_run_url,
     )
-    swapped = Dataset.objects.filter(pk=dataset.pk, fence=dataset.fence, state=dataset.state, locked=False).update(
-        state=DatasetState.RUNNING.value,
-        fence=dataset.fence + 1,
-        attempt=life.next_attempt(dataset),
-        lease_owner=user,
-        lease_expires=timezone.now() + dt.timedelta(seconds=dataset.project.lease_seconds),
-        claim=made,
-        progress=None,
+    changes = {
+        "state": DatasetState.RUNNING.value,
+        "fence": dataset.fence + 1,
+        "attempt": life.next_attempt(dataset),
+        "lease_owner": user,
+        "lease_expires": timezone.now() + dt.timedelta(seconds=dataset.project.lease_seconds),
+        "claim": made,
+        "progress": None,
         **life.unsaid(),
-    )
-    if swapped != 1:
+    }
+    same = Dataset.objects.filter(pk=dataset.pk, fence=dataset.fence, state=dataset.state, locked=False)
+    if same.update(**changes) != 1:
         raise _TakenMeanwhile
+    for name, value in changes.items():
+        setattr(dataset, name, value)
     counts.note_claim(counts.GRANTED)
     return made
 

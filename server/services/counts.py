@@ -12,6 +12,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import QuerySet, Sum
 
+from crunch_tasks.contract import DatasetState
 from server.models import ClaimCount, StateCount
 
 GRANTED = "granted"
@@ -32,6 +33,13 @@ def by_state(projects: Iterable[int]) -> dict[int, Counter[str]]:
     for pk, state, number in rows.annotate(Sum("delta")):
         found[pk][state] = number
     return found
+
+
+def by_failure(project: int) -> dict[int, int]:
+    """How many datasets of the project are failed of which `Failure` (by id) now, in one query."""
+    rows = StateCount.objects.filter(project=project, state=DatasetState.FAILED.value, failure__isnull=False).order_by()
+    sums = rows.values_list("failure").annotate(size=Sum("delta"))
+    return {failure: size for failure, size in sums if size}
 
 
 def by_slug_and_state() -> Iterable[tuple[str, str, int]]:
@@ -59,11 +67,13 @@ def fold_in_turn(project: int, number: int) -> None:
 
 
 def fold(project: int) -> None:
-    """Put the project's rows together, one for each state; rows that another folding has in hand are left to it."""
+    """Put the project's rows together, one for each state and failure; rows that another folding has are left to it."""
     with transaction.atomic():
-        sums = _take(StateCount.objects.filter(project=project), "state")
+        sums = _take(StateCount.objects.filter(project=project), "state", "failure")
         StateCount.objects.bulk_create(
-            StateCount(project_id=project, state=state, delta=delta) for state, delta in sums.items() if delta
+            StateCount(project_id=project, state=state, failure=failure, delta=delta)
+            for (state, failure), delta in sums.items()
+            if delta
         )
 
 
@@ -71,15 +81,15 @@ def fold_claims() -> None:
     """The same for the rows of claims, one for each event."""
     with transaction.atomic():
         sums = _take(ClaimCount.objects.all(), "event")
-        ClaimCount.objects.bulk_create(ClaimCount(event=event, delta=delta) for event, delta in sums.items())
+        ClaimCount.objects.bulk_create(ClaimCount(event=event, delta=delta) for (event,), delta in sums.items())
 
 
-def _take(rows: QuerySet[Any], of: str) -> Counter[str]:
-    """Take out the oldest FOLDED of the rows that nobody has in hand, and return the sum for each value of `of`."""
+def _take(rows: QuerySet[Any], *of: str) -> Counter[tuple[Any, ...]]:
+    """Take out the oldest FOLDED of the rows that nobody has in hand, and return the sum for each values of `of`."""
     free = rows.select_for_update(skip_locked=True).order_by("pk")
-    taken = list(free.values_list("pk", of, "delta")[:FOLDED])
-    sums = Counter[str]()
-    for _, value, delta in taken:
-        sums[value] += delta
-    rows.filter(pk__in=[pk for pk, _, _ in taken]).delete()
+    taken = list(free.values_list("pk", "delta", *of)[:FOLDED])
+    sums = Counter[tuple[Any, ...]]()
+    for _, delta, *values in taken:
+        sums[tuple(values)] += delta
+    rows.filter(pk__in=[pk for pk, *_ in taken]).delete()
     return sums

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from django.db.models import Count
-
 from server.models import Failure, Project
+from server.services import counts
 
 GROUPS_SHOWN = 50
 
 
 def groups(project: Project) -> list[tuple[Failure, int]]:
-    """The largest groups, with how many datasets each has now. It costs as much as there are failed datasets."""
-    failed = project.datasets.filter(failure__isnull=False).order_by()
-    sizes = failed.values_list("failure").annotate(size=Count("*")).order_by("-size", "-failure")[:GROUPS_SHOWN]
-    found = dict(sizes)
-    kinds = Failure.objects.in_bulk(found)
-    return [(kinds[pk], size) for pk, size in found.items() if pk in kinds]
+    """The largest groups, with how many datasets each has now."""
+    sizes = counts.by_failure(project.pk)
+    largest = sorted(sizes, key=lambda pk: (-sizes[pk], -pk))[:GROUPS_SHOWN]
+    kinds = Failure.objects.in_bulk(largest)
+    return [(kinds[pk], sizes[pk]) for pk in largest if pk in kinds]

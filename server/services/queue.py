@@ -30,7 +30,7 @@ def pick(projects: QuerySet[Project]) -> Dataset | None:
     for head in heads:
         if pk is None:
             pk = _lock_first(Dataset.objects.claimable().filter(project=head.project))
-    return None if pk is None else Dataset.objects.select_related("project", "claim__cancelled_by").get(pk=pk)
+    return None if pk is None else Dataset.objects.select_related("project", "parent").get(pk=pk)
 
 
 def peek(projects: QuerySet[Project]) -> Dataset | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from server.models import Dataset, Project
 from server.models.datasets import DatasetQuerySet
 from server.services import catalogue
 
 LAST_CHARACTER = "\U0010ffff"
+"""Comes after every other character."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,10 @@ class Selection:
     def by_key(self) -> bool:
         """Whether an index has these datasets in the order of their keys alone."""
         return bool(self.text) or self.failure is not None
+
+    def told(self, count: int) -> dict[str, Any]:
+        """What the audit trail says of an act on `count` datasets of the selection."""
+        return {"count": count, "state": self.state, "search": self.text, "failure": self.failure}
 
     def rows(self) -> DatasetQuerySet:
         rows = Dataset.objects.filter(project=self.project)

@@ -28,6 +28,10 @@ SQLITE_OPTIONS: Mapping[str, Any] = {
     "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
 }
 
+POOL: Mapping[str, Any] = {"min_size": 1, "max_size": 24}
+"""Connections that a process keeps open to PostgreSQL, since to open one takes longer than to claim a dataset. As many
+as it works on requests at once, with some for webhooks; four such processes fit into PostgreSQL's usual hundred."""
+
 
 class WrongSetting(SettingsError, ImproperlyConfigured):
     """A setting of the server is wrong."""
@@ -132,7 +136,10 @@ def database() -> dict[str, Any]:
         ) from error
     if parsed["ENGINE"] == "django.db.backends.sqlite3":
         parsed["OPTIONS"] = {**SQLITE_OPTIONS, **parsed.get("OPTIONS", {})}
-    elif parsed["ENGINE"] != "django.db.backends.postgresql":
+    elif parsed["ENGINE"] == "django.db.backends.postgresql":
+        parsed["OPTIONS"] = {**parsed.get("OPTIONS", {}), "pool": POOL}
+        parsed["CONN_HEALTH_CHECKS"] = True
+    else:
         raise WrongSetting("CRUNCH_DATABASE_URL: only sqlite:// and postgresql:// are supported.")
     return parsed
 

@@ -71,6 +71,8 @@ def problem_of(url: str, *, private: bool) -> str:
         return "The address must hold no user and password: anyone who manages the project can read it."
     if not private and (host == "localhost" or (_is_number(host) and not is_public(host))):
         return f"{host} is not an address of the open network."
+    if not _is_number(host) and _is_disguised(host):
+        return f"{host} is another way to write an address. Write it as a name, or in its usual form."
     return ""
 
 
@@ -85,6 +87,15 @@ def _is_number(host: str) -> bool:
     try:
         ipaddress.ip_address(host)
     except ValueError:
+        return False
+    return True
+
+
+def _is_disguised(host: str) -> bool:
+    """Whether it is a number that a resolver takes for an address, such as 2130706433 or 0x7f.1 for 127.0.0.1."""
+    try:
+        socket.inet_aton(host)
+    except OSError:
         return False
     return True
 

@@ -104,4 +104,6 @@ def database(
             yield
         finally:
             connections["default"].close()
+            if connections["default"].vendor == "postgresql":
+                connections["default"].close_pool()
             connections["default"] = ours

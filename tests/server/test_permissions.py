@@ -118,7 +118,9 @@ def expected(route: Route, who: str, visibility: str) -> set[int]:
         return {302} if need.signed_in and who == "anonymous" else set()
     seen = visibility == "public" or who in Role.values
     if not seen:
-        return {404}
+        # Of what a body names it is said that there is no such thing, as of what does not exist.
+        names_parent = "parent" in BODIES.get(route.path, {}) or route.path.startswith("/api/attributes/")
+        return {400} if names_parent and route.method == "POST" else {404}
     rank = Role(who).rank if who in Role.values else -1
     allowed = (need.public and seen) or rank >= need.role.rank
     if need.own_right:

@@ -192,6 +192,8 @@ def test_two_processes_take_a_delivery_once(database: None) -> None:
         "http://[::ffff:10.0.0.1]/",
         "http://169.254.169.254/latest/",
         "http://10.1.2.3/",
+        "http://2130706433/",
+        "http://0x7f.1/",
         "https://example.org:99999/",
         "https://exa mple.org/",
     ],
