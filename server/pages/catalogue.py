@@ -6,7 +6,7 @@ import copy
 from typing import Any, ClassVar
 
 from django.contrib.auth.mixins import LoginRequiredMixin
-from django.http import Http404, QueryDict
+from django.http import QueryDict
 from django.urls import reverse
 
 from server.models import Dataset, Item, Project
@@ -60,7 +60,7 @@ class NewDataset(NewPage):
 
     def begin(self, at: At) -> None:
         self.project = find.project(self.request, at["project"], Act.EDIT)
-        self.trail = trail(find.Place(self.project, [], None, self.project))
+        self.trail = trail(find.place(self.project))
 
     def create(self, values: dict[str, Any]) -> Dataset:
         return catalogue.create_dataset(self.project, **values)
@@ -86,6 +86,16 @@ class EditPage(FormPage):
 
     form_class: type[NodeForm]
     node: Item
+
+    def place(self, at: At) -> find.Place:
+        """What the address names. Raises Http404 and PermissionDenied."""
+        raise NotImplementedError
+
+    def begin(self, at: At) -> None:
+        place = self.place(at)
+        self.node, self.project = place.item, place.project
+        lock(self.project, self.node)
+        self.trail = trail(place)
 
     def form(self, data: QueryDict | None) -> NodeForm:
         # A model form writes into the row that it is given, also what it refuses.
@@ -114,10 +124,13 @@ class EditProject(EditPage):
     form_class = ProjectForm
     acts: ClassVar = {"get": Act.EDIT, "post": Act.EDIT}
 
-    def begin(self, at: At) -> None:
-        self.node = self.project = find.project(self.request, at["project"], Act.EDIT)
-        lock(self.project)
-        self.trail = trail(find.Place(self.node, [], None, self.project))
+    def place(self, at: At) -> find.Place:
+        return find.place(find.project(self.request, at["project"], Act.EDIT))
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        may_delete = actor_of(self.request).may(Act.MANAGE, self.project)
+        delete = reverse("crunch:delete-project", args=[self.node.slug]) if may_delete else ""
+        return super().get_context_data(delete=delete, **kwargs)
 
     def denied(self) -> dict[str, str]:
         reasons = {name: refusal(self.request, act, self.project) for name, act in CHANGES_OF.items()}
@@ -130,11 +143,8 @@ class EditDataset(EditPage):
     form_class = DatasetForm
     acts: ClassVar = {"get": Act.EDIT, "post": Act.EDIT}
 
-    def begin(self, at: At) -> None:
-        node = find.dataset(self.request, at["project"], at["dataset"], Act.EDIT)
-        self.node, self.project = node, node.project
-        lock(self.project, self.node)
-        self.trail = trail(find.Place(self.node, [], node, self.project))
+    def place(self, at: At) -> find.Place:
+        return find.place(find.dataset(self.request, at["project"], at["dataset"], Act.EDIT))
 
 
 class EditItem(EditPage):
@@ -142,10 +152,5 @@ class EditItem(EditPage):
     form_class = ItemForm
     acts: ClassVar = {"get": Act.EDIT, "post": Act.EDIT}
 
-    def begin(self, at: At) -> None:
-        place = find.item(self.request, at["item"], Act.EDIT)
-        if not place.item.plain:
-            raise Http404
-        self.node, self.project = place.item, place.project
-        lock(self.project, self.node)
-        self.trail = trail(place)
+    def place(self, at: At) -> find.Place:
+        return find.plain_item(self.request, at["item"], Act.EDIT)

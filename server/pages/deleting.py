@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 
 from django.contrib import messages
 from django.db import transaction
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.views.generic import TemplateView
 
 from crunch_tasks.contract import DatasetState
-from server.models import Attribute, Dataset, Item, Status
+from server.models import Attribute, Dataset, Item, Project, Status
 from server.pages import find
 from server.pages.editing import At, Link, trail
 from server.permissions import Act, actor_of
@@ -23,7 +23,9 @@ class DeletePage(TemplateView):
     acts: ClassVar = {"get": Act.EDIT, "post": Act.EDIT}
     thing: Item | Attribute
     name = ""
-    """What it is to people."""
+    """What it is to people: "dataset One"."""
+    to_type = ""
+    """What has to be typed before it is deleted, if anything."""
     trail: list[Link]
     back: str
     """Where to go when it is gone."""
@@ -38,15 +40,44 @@ class DeletePage(TemplateView):
 
     def get(self, request: HttpRequest, *_: Any, **kwargs: Any) -> HttpResponse:  # noqa: ARG002
         self.find(kwargs)
-        context = {"name": self.name, "sentences": self.sentences(), "trail": self.trail, "back": self.trail[-1][0]}
-        return self.render_to_response(self.get_context_data(**context))
+        return self._ask()
 
     def post(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
         with transaction.atomic():
             self.find(kwargs)
+            typed = request.POST.get("typed", "").strip()
+            if typed != self.to_type:
+                return self._ask(typed=typed, is_wrong=True)
             edits.delete(actor_of(request), self.thing)
-        messages.success(request, f"{self.name} is deleted.")
+        messages.success(request, f"The {self.name} is deleted.")
         return redirect(self.back)
+
+    def _ask(self, **more: Any) -> HttpResponse:
+        told = {"title": f"Delete the {self.name}?", "sentences": self.sentences(), "to_type": self.to_type}
+        links = {"trail": self.trail, "back": self.trail[-1][0]}
+        return self.render_to_response(self.get_context_data(**told, **links, **more))
+
+
+class DeleteProject(DeletePage):
+    acts: ClassVar = {"get": Act.MANAGE, "post": Act.MANAGE}
+    thing: Project
+
+    def find(self, at: At) -> None:
+        self.thing = found = find.project(self.request, at["project"], Act.MANAGE)
+        self.name, self.to_type = f"project {found.name}", found.slug
+        self.trail = trail(find.place(found))
+        self.back = self.trail[-2][0]
+
+    def sentences(self) -> list[str]:
+        counts = find.counts([self.thing])[self.thing.pk]
+        told = [
+            f"With it go {_count(counts.total, 'dataset', 'datasets')} with all statuses, attributes and items, "
+            "its workflow with all versions, its members and its webhooks. Nothing brings them back.",
+            f"The files stay in the storage, at {self.thing.slug}/. What was changed stays in the audit trail.",
+        ]
+        if counts.running:
+            told.append(f"{_count(counts.running, 'dataset is', 'datasets are')} being processed now: that is lost.")
+        return told
 
 
 class DeleteDataset(DeletePage):
@@ -54,8 +85,8 @@ class DeleteDataset(DeletePage):
 
     def find(self, at: At) -> None:
         self.thing = found = find.dataset(self.request, at["project"], at["dataset"], Act.EDIT)
-        self.name = f"The dataset {found.name}"
-        self.trail = trail(find.Place(found, [], found, found.project))
+        self.name = f"dataset {found.name}"
+        self.trail = trail(find.place(found))
         self.back = self.trail[-2][0]
 
     def sentences(self) -> list[str]:
@@ -73,10 +104,8 @@ class DeleteItem(DeletePage):
     thing: Item
 
     def find(self, at: At) -> None:
-        place = find.item(self.request, at["item"], Act.EDIT)
-        if not place.item.plain:
-            raise Http404
-        self.thing, self.name, self.trail = place.item, f"The item {place.item.name}", trail(place)
+        place = find.plain_item(self.request, at["item"], Act.EDIT)
+        self.thing, self.name, self.trail = place.item, f"item {place.item.name}", trail(place)
         self.back = self.trail[-2][0]
 
     def sentences(self) -> list[str]:
@@ -90,7 +119,7 @@ class DeleteAttribute(DeletePage):
         place = find.item(self.request, at["item"], Act.EDIT)
         rows = Attribute.objects.select_related("item")
         self.thing = get_object_or_404(rows, item=place.item.pk, pk=at["pk"])
-        self.name, self.trail = f"The attribute {self.thing.key}", trail(place)
+        self.name, self.trail = f"attribute {self.thing.key}", trail(place)
         self.back = self.trail[-1][0]
 
     def sentences(self) -> list[str]:

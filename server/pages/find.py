@@ -43,6 +43,13 @@ class Place:
     project: Project | None
 
 
+def place(found: Project | Dataset) -> Place:
+    """Where a project or a dataset is in the tree: there are no plain items over it."""
+    if isinstance(found, Dataset):
+        return Place(found, [], found, found.project)
+    return Place(found, [], None, found)
+
+
 def item(request: HttpRequest, slug: str, act: Act = Act.SEE) -> Place:
     """An item of any kind. Raises as `project` does; one that belongs to no project is for the staff."""
     rows = Item.objects.select_related("as_dataset__project", "as_project")
@@ -60,6 +67,14 @@ def item(request: HttpRequest, slug: str, act: Act = Act.SEE) -> Place:
             above.append(current)
         current = rows.filter(pk=current.parent_id or 0).first()
     return _checked(request, act, Place(found, above[::-1], None, None))
+
+
+def plain_item(request: HttpRequest, slug: str, act: Act) -> Place:
+    """An item that is no project and no dataset, which have pages of their own. Raises as `item` does."""
+    found = item(request, slug, act)
+    if not found.item.plain:
+        raise Http404
+    return found
 
 
 def _by_slug(rows: QuerySet[Node], slug: str) -> Node:

@@ -7,19 +7,15 @@ from __future__ import annotations
 
 import codecs
 import contextlib
-from typing import Any, ClassVar
+from typing import Any
 
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpResponse
 from django.shortcuts import render
-from django.views.generic import View
 
-from crunch_tasks.errors import CrunchError, ObjectMissing
 from crunch_tasks.files.plan import Source
 from crunch_tasks.files.storage import Storage
 from server.models import Dataset
-from server.pages import files, find
-from server.pages.downloads import Download, away
-from server.permissions import Act
+from server.pages.downloads import Download, FileView
 
 TEXT_BYTES = 64 * 1024
 """How much of a text is shown, in bytes."""
@@ -48,24 +44,12 @@ def text_of(head: bytes, *, whole: bool) -> str | None:
         return None
 
 
-class Preview(View):
+class Preview(FileView):
     """The page of one file."""
 
-    http_method_names = ["get", "head"]
-    acts: ClassVar = {"get": Act.SEE}
-
-    def get(self, request: HttpRequest, project: str, dataset: str, path: str) -> HttpResponse:
-        owner = find.dataset(request, project, dataset)
-        try:
-            found = files.find(owner, path)
-            if found is None:
-                raise Http404("There is no such file (any more).")
-            shown = _shown(*found)
-        except ObjectMissing:
-            raise Http404("There is no such file (any more).") from None
-        except CrunchError as error:
-            return away(request, owner, path, error)
-        return render(request, "server/preview.html", {**_place(owner, path), "info": found[1], **shown})
+    def answer(self, dataset: Dataset, path: str, storage: Storage, source: Source) -> HttpResponse:
+        context = {**_place(dataset, path), "info": source, **_shown(storage, source)}
+        return render(self.request, "server/preview.html", context)
 
 
 def _place(dataset: Dataset, path: str) -> dict[str, Any]:

@@ -34,6 +34,7 @@ urlpatterns = [
     path("new-project", catalogue.NewProject.as_view(), name="new-project"),
     path(PROJECT, projects.ProjectPage.as_view(), name="project"),
     path(f"{PROJECT}edit", catalogue.EditProject.as_view(), name="edit-project"),
+    path(f"{PROJECT}delete", deleting.DeleteProject.as_view(), name="delete-project"),
     path(f"{PROJECT}new-dataset", catalogue.NewDataset.as_view(), name="new-dataset"),
     path(f"{PROJECT}failures", failures.FailuresPage.as_view(), name="failures"),
     path(f"{PROJECT}retry", bulk.BulkAct.as_view(operation=Operation.RETRY), name="retry-failed"),

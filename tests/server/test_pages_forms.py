@@ -344,6 +344,30 @@ def test_deleting_says_that_a_run_is_lost(owner: User, owners: Client, project: 
     assert "that run is lost" in owners.get("/projects/birds/datasets/birds:one/delete").content.decode()
 
 
+def test_a_project_is_deleted_by_a_manager_who_types_its_slug(owner: User, owners: Client, project: Project) -> None:
+    for name in ("One", "Two"):
+        catalogue.create_dataset(project, name=name)
+    claims.claim(owner, ClaimRequest("r", dataset="birds:one"))
+    path = "/projects/birds/delete"
+    assert f'href="{path}"' in owners.get(PROJECT).content.decode()
+    page = owners.get(path).content.decode()
+    assert "With it go 2 datasets with all statuses" in page
+    assert "The files stay in the storage, at birds/." in page
+    assert "1 dataset is being processed now" in page
+    for typed in ("", "Birds", "birds:one"):
+        assert "so nothing is deleted" in owners.post(path, {"typed": typed}).content.decode()
+    assert Dataset.objects.count() == 2
+
+    editor = member(project, "editor")
+    assert path not in editor.get(PROJECT).content.decode()
+    assert editor.post(path, {"typed": "birds"}).status_code == 403
+
+    done = owners.post(path, {"typed": " birds "}, follow=True)
+    assert (done.redirect_chain, "The project Birds is deleted." in done.content.decode()) == ([("/", 302)], True)
+    assert not Item.objects.exists()
+    assert Change.objects.filter(act="delete", target="birds").exists()
+
+
 # --- preview ---------------------------------------------------------------------------------------------------------
 
 
