@@ -10,17 +10,10 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.support.browsing import no_sideways_scrolling
+from tests.support.browsing import PNG, no_sideways_scrolling
 from tests.support.servers import CrunchServer, crunch_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
-
-
-PNG = bytes.fromhex(
-    "89504e470d0a1a0a0000000d4948445200000001000000010806000000"
-    "1f15c4890000000d49444154789c63f8cfc0f01f00050001ff56c72f0d0000000049454e44ae426082"
-)
-"""One dot."""
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +25,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrunchServer]:
             api.post("/api/projects/", json=project).raise_for_status()
             for name in ("Waiting", "Failed"):
                 dataset = api.post("/api/datasets/", json={"name": name, "parent": "birds"}).raise_for_status().json()
-            place = {"item": "birds:waiting", "key": "origin", "latitude": -12.5, "longitude": 45.25}
-            api.post("/api/attributes/lat-long/", json=place).raise_for_status()
+                place = {"item": dataset["slug"], "key": "origin", "latitude": -12.5, "longitude": 45.25}
+                api.post("/api/attributes/lat-long/", json=place).raise_for_status()
             folder = running.folder / "media" / dataset["base_file_path"]
             folder.mkdir(parents=True)
             (folder / "a b#1.txt").write_text("downloaded")
@@ -150,14 +143,15 @@ def test_the_page_follows_what_happens(page: Page, server: CrunchServer) -> None
         api.patch("/api/datasets/birds:waiting/", json={"locked": False}).raise_for_status()
 
 
-def test_the_map_leads_to_a_dataset(page: Page) -> None:
+def test_a_mark_of_the_map_leads_to_all_datasets_of_its_place(page: Page) -> None:
     page.goto("/projects/birds/")
     page.get_by_role("link", name="Map of the datasets").click()
-    expect(page.get_by_role("table")).to_contain_text("12.50000° S, 45.25000° E")
+    expect(page.locator("#places")).to_contain_text("12.50000° S, 45.25000° E")
     marker = page.locator("#map .place")
     expect(marker).to_have_count(1)
     marker.click()
     no_sideways_scrolling(page)
+    expect(page.locator("#map").get_by_role("link")).to_have_text(["Waiting", "Failed"])
     page.locator("#map").get_by_role("link", name="Waiting").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Waiting")
 

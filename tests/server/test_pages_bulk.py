@@ -119,7 +119,7 @@ def test_a_filter_that_is_not_understood_selects_nothing(browser: Client, birds:
 
 def test_failures_that_are_alike_are_one_group_which_is_retried(browser: Client, birds: Project) -> None:
     page = words(browser.get(f"{PROJECT}failures"))
-    assert "3 datasets are failed, for 2 reasons" in page
+    assert "3 datasets failed, for 2 reasons" in page
     assert page.index("KeyError: ") < page.index("Killed")
     (group,) = Failure.objects.filter(signature__contains="KeyError")
     listed = browser.get(f"{PROJECT}?state=failed&failure={group.pk}").content.decode()
@@ -129,7 +129,7 @@ def test_failures_that_are_alike_are_one_group_which_is_retried(browser: Client,
     browser.post(retry)
     assert states(birds) == "u u f c u"
     page = words(browser.get(f"{PROJECT}failures"))
-    assert "KeyError" not in page and "1 dataset is failed, for 1 reason." in page
+    assert "KeyError" not in page and "1 dataset failed, for 1 reason." in page
 
 
 def test_another_projects_group_selects_nothing(browser: Client, birds: Project) -> None:
