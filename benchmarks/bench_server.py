@@ -6,21 +6,24 @@ medians side by side, and how PostgreSQL goes about the queries of the project's
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+
+from tests.support.servers import Postgres, crunch_server, postgres
 
 if TYPE_CHECKING:
     from django.test import Client
-
-    from tests.support.servers import Postgres
 
 FEW, MANY = 1_000, 1_000_000
 TIMES = 20
@@ -53,8 +56,6 @@ def main() -> None:
     django.setup()
     from django.test.utils import setup_test_environment
 
-    from tests.support.servers import postgres
-
     setup_test_environment()
     with postgres() as cluster:
         few = _measured(cluster, FEW, explain=False)
@@ -74,6 +75,7 @@ def _measured(cluster: Postgres, count: int, *, explain: bool) -> dict[str, floa
         print(f"{count:,} datasets filled in in {time.perf_counter() - began:.0f} s", file=sys.stderr)
         browser = _alice()
         found = {call.name: _median_ms(call.do) for call in _calls(browser, count)}
+        found["API claim, through HTTP"] = _over_http()
         if explain:
             _explain(browser, _middle_of_updated(count))
             for path in HOT:
@@ -161,6 +163,26 @@ def _claim(browser: Client, number: int) -> dict[str, Any]:
     answer = browser.post("/api/claims/", json.dumps(body), content_type="application/json")
     found: dict[str, Any] = _expect(201, answer).json()
     return found
+
+
+def _over_http() -> float:
+    """Milliseconds of a claim by a client that keeps its connection, from a server of one process."""
+    address = os.environ["CRUNCH_DATABASE_URL"]
+    with tempfile.TemporaryDirectory() as folder:
+        server_at = Path(folder) / "server"
+        with (
+            crunch_server(server_at, database_url=address, users=("bob",)) as server,
+            server.client("bob") as http,
+        ):
+            numbers = itertools.count()
+
+            def claim() -> None:
+                body = {"project": "birds", "request_id": f"http{next(numbers)}", "client": "bench"}
+                answer = http.post("/api/claims/", json=body)
+                if answer.status_code != 201:
+                    raise RuntimeError(f"A claim was answered {answer.status_code}: {answer.text[:500]}")
+
+            return _median_ms(claim)
 
 
 def _start(browser: Client, claim: dict[str, Any]) -> None:

@@ -23,14 +23,14 @@ def pick(projects: QuerySet[Project]) -> Dataset | None:
     """
     heads = _heads(projects)
     late = _late(projects)
-    pk = None
+    found = None
     # Read before locking: a row that is locked and not taken would look taken to others.
     if (late_rank := _first_rank(late)) and (not heads or late_rank < heads[0].rank):
-        pk = _lock_first(late)
+        found = _lock_first(late)
     for head in heads:
-        if pk is None:
-            pk = _lock_first(Dataset.objects.claimable().filter(project=head.project))
-    return None if pk is None else Dataset.objects.select_related("project", "parent").get(pk=pk)
+        if found is None:
+            found = _lock_first(Dataset.objects.claimable().filter(project=head.project))
+    return found
 
 
 def peek(projects: QuerySet[Project]) -> Dataset | None:
@@ -86,5 +86,6 @@ def _first_rank(rows: QuerySet[Dataset]) -> tuple[int, int] | None:
     return first and (-first[0], first[1])
 
 
-def _lock_first(rows: QuerySet[Dataset]) -> int | None:
-    return rows.order_by(*RANK).select_for_update(skip_locked=True).values_list("pk", flat=True).first()
+def _lock_first(rows: QuerySet[Dataset]) -> Dataset | None:
+    free = rows.order_by(*RANK).select_for_update(skip_locked=True, of=("self",))
+    return free.select_related("project", "parent").first()
