@@ -28,12 +28,15 @@ def make_folder(folder: Path) -> Path:
     return folder
 
 
-def write_durably(path: Path, data: bytes) -> None:
-    """Write a temporary file, sync, rename, sync the folder, which is made if need be. Raises WorkspaceError."""
+def write_durably(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Write a temporary file, sync, rename, sync the folder, which is made if need be. Raises WorkspaceError.
+
+    `mode` is what others may do with the file, before the process's own mask.
+    """
     make_folder(path.parent)
     temporary = path.with_name(f".{uuid.uuid4().hex}{TEMPORARY}")
     try:
-        with temporary.open("xb") as file:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -1,14 +1,15 @@
-"""Servers as child processes on this machine, on loopback and free ports: for the demo and for trying things out."""
+"""Servers as processes on this machine, on loopback: of the demo, and of `crunch up`, which leaves them running."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -29,29 +30,53 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def bare_environment() -> dict[str, str]:
+    """This process's environment without what would set up Crunch, Django or Prefect in another way than meant."""
+    return {
+        name: value for name, value in os.environ.items() if not name.startswith(("CRUNCH_", "DJANGO_", "PREFECT_"))
+    }
+
+
+def answers(address: str) -> Callable[[], bool]:
+    """Whether a GET of `address` is answered with a success now."""
+
+    def ask() -> bool:
+        try:
+            return httpx.get(address, timeout=5, trust_env=False).is_success
+        except httpx.TransportError:
+            return False
+
+    return ask
+
+
 @dataclass
 class Service:
-    """A child process `python -m MODULE ...` that answers HTTP at `ready` once it is up; its output goes to `log`."""
+    """A child process `python -m MODULE ...` which is up once `ready` says so; its output goes to `log`."""
 
     name: str
     arguments: list[str]
     environment: Mapping[str, str]
-    ready: str
+    ready: Callable[[], bool]
     log: Path
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
-    def __enter__(self) -> Self:
+    def start(self) -> int:
+        """Start it, in a session of its own, so that it outlives this process and its terminal; returns its pid."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", *self.arguments],
-                env={**os.environ, **self.environment},
+                env={**bare_environment(), **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 # Ctrl-C at the terminal is for the demo, which then stops its services one by one.
                 start_new_session=True,
             )
+        return self.process.pid
+
+    def __enter__(self) -> Self:
+        self.start()
         return self
 
     def __exit__(
@@ -67,15 +92,12 @@ class Service:
             self.process.wait()
 
     def wait(self) -> None:
-        """Return when it answers. Raises CrunchError with the end of its log when it ends or stays silent."""
+        """Return when it is ready. Raises CrunchError with the end of its log when it ends or stays silent."""
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline and self.process is not None and self.process.poll() is None:
-            try:
-                httpx.get(self.ready, timeout=5, trust_env=False)
-            except httpx.TransportError:
-                time.sleep(0.1)
-            else:
+            if self.ready():
                 return
+            time.sleep(0.1)
         tail = self.log.read_text(errors="replace")[-2000:]
         raise CrunchError(f"The {self.name} does not start. The end of {self.log}:\n{tail}")
 
@@ -86,13 +108,20 @@ def crunch_server(data: Path, storage_settings: Path, port: int) -> Service:
         "Crunch server",
         ["uvicorn", "server.site.asgi:application", "--port", str(port), "--log-level", "warning"],
         server_environment(data, storage_settings),
-        f"http://127.0.0.1:{port}/accounts/login/",
+        answers(f"http://127.0.0.1:{port}/healthz/"),
         data / "server.log",
     )
 
 
 def server_environment(data: Path, storage_settings: Path) -> dict[str, str]:
-    return {"CRUNCH_DATA": str(data), "CRUNCH_STORAGE_SETTINGS": str(storage_settings), "CRUNCH_DATABASE_URL": ""}
+    return {"CRUNCH_DATA": str(data), "CRUNCH_STORAGE_SETTINGS": str(storage_settings)}
+
+
+def folder_storage(file: Path, folder: Path) -> Path:
+    """Write the storage settings `file` of a storage that is `folder`; returns the file."""
+    # A JSON string is one of TOML too.
+    file.write_text(f"MEDIA_ROOT = {json.dumps(str(folder), ensure_ascii=False)}\n")
+    return file
 
 
 def prefect_server(home: Path, port: int) -> Service:
@@ -105,20 +134,34 @@ def prefect_server(home: Path, port: int) -> Service:
         "DO_NOT_TRACK": "1",
     }
     arguments = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    return Service(
-        "Prefect server", arguments, environment, f"http://127.0.0.1:{port}/api/health", home / "prefect.log"
-    )
+    ready = answers(f"http://127.0.0.1:{port}/api/health")
+    return Service("Prefect server", arguments, environment, ready, home / "prefect.log")
 
 
 def manage(environment: Mapping[str, str], *arguments: str) -> str:
-    """`python -m server ARGUMENTS`; what it prints. Raises CrunchError when it fails."""
+    """`python -m server ARGUMENTS`; what it prints. Raises CrunchError with its last line when it fails."""
     done = subprocess.run(
         [sys.executable, "-m", "server", *arguments],
-        env={**os.environ, **environment},
+        env={**bare_environment(), **environment},
         capture_output=True,
         text=True,
         check=False,
     )
     if done.returncode:
-        raise CrunchError(f"python -m server {' '.join(arguments)} failed:\n{done.stdout}{done.stderr}")
+        # The last line is the error's own words, also where a traceback is before it.
+        reason = (done.stdout + done.stderr).strip().rpartition("\n")[2]
+        raise CrunchError(f"python -m server {' '.join(arguments)} failed: {reason}")
     return done.stdout
+
+
+def add_superuser(environment: Mapping[str, str], name: str, password: str) -> None:
+    """Raises CrunchError when it fails, as for a name that there is already."""
+    account = {"DJANGO_SUPERUSER_PASSWORD": password}
+    words = ("createsuperuser", "--noinput", "--username", name, "--email", f"{name}@example.org")
+    manage({**environment, **account}, *words)
+
+
+def token_of(environment: Mapping[str, str], name: str) -> str:
+    """The token of the user, who gets one if need be."""
+    # "Generated token KEY for user NAME"
+    return manage(environment, "drf_create_token", name).split()[2]

@@ -23,6 +23,7 @@ GROUPS = {
     "Process again": ("retry",),
     "A dataset's files": ("files", "push", "pull", "verify"),
     "The local directory": ("sync", "clean"),
+    "The local stack": ("up", "down", "status"),
     "Look": ("list", "logs", "diagnostics"),
     "Fill the catalogue": ("import", "export", "import-site", "add-project", "add-dataset", "add-item"),
     "Add an attribute": (),

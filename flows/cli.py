@@ -14,7 +14,7 @@ import typer
 
 from crunch_tasks.errors import CrunchError
 from crunch_tasks.settings import ClientSettings, RunOptions
-from flows import catalogue, clean, exchange, files, look, retry, site_import, sync
+from flows import catalogue, clean, exchange, files, look, retry, site_import, stack, sync
 from flows.options import takes_run_options, takes_settings
 from flows.prompt import ask_for_missing
 from flows.terminal import console, shown
@@ -37,6 +37,7 @@ retry.add_commands(app)
 look.add_commands(app)
 exchange.add_commands(app)
 site_import.add_commands(app)
+stack.add_commands(app)
 
 Slug = Annotated[str, typer.Argument(help="The dataset's slug, PROJECT:DATASET", metavar="SLUG")]
 Project = Annotated[str, typer.Option("--project", help="Only datasets of this project (its slug)")]

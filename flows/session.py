@@ -139,7 +139,10 @@ def _check_prefect(report: Report) -> None:
     """Raises CrunchError when a Prefect server is configured and does not answer."""
     address = PREFECT_API_URL.value()
     if not address:
-        report.say("No Prefect server is configured (PREFECT_API_URL): a temporary one starts, which takes a while.")
+        report.say(
+            "No Prefect server is configured (PREFECT_API_URL), so a temporary one starts with each command, which "
+            "takes ten to twenty seconds. `crunch up` starts one that stays, with a Crunch server and a worker."
+        )
         return
     with get_client(sync_client=True) as client:
         problem = client.api_healthcheck()

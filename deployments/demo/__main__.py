@@ -24,7 +24,16 @@ from crunch_tasks.files.storage import Storage
 from crunch_tasks.link.client import CrunchClient
 from crunch_tasks.storage_settings import load_storage_settings
 from deployments.demo.data import DemoProject, projects
-from deployments.local import crunch_server, free_port, manage, prefect_server, server_environment
+from deployments.local import (
+    add_superuser,
+    crunch_server,
+    folder_storage,
+    free_port,
+    manage,
+    prefect_server,
+    server_environment,
+    token_of,
+)
 
 USER = PASSWORD = "demo"  # noqa: S105 - on loopback, and printed
 console = Console(highlight=False)
@@ -50,8 +59,7 @@ def main() -> int:
 
 def run_demo(folder: Path, stop_at_end: bool) -> int:
     """The whole of it; 0 when exactly the expected datasets completed."""
-    storage_settings = folder / "storage.toml"
-    storage_settings.write_text(f'MEDIA_ROOT = "{folder / "storage"}"\n')
+    storage_settings = folder_storage(folder / "storage.toml", folder / "storage")
     port, prefect_port = free_port(), free_port()
     url, prefect_url = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{prefect_port}"
     environment = server_environment(folder / "server", storage_settings)
@@ -81,10 +89,8 @@ def run_demo(folder: Path, stop_at_end: bool) -> int:
 def _prepare(environment: dict[str, str]) -> str:
     """A migrated database with a superuser; returns the user's token."""
     manage(environment, "migrate", "--verbosity", "0")
-    account = {"DJANGO_SUPERUSER_PASSWORD": PASSWORD}
-    manage(environment | account, "createsuperuser", "--noinput", "--username", USER, "--email", "demo@example.org")
-    # "Generated token KEY for user demo"
-    return manage(environment, "drf_create_token", USER).split()[2]
+    add_superuser(environment, USER, PASSWORD)
+    return token_of(environment, USER)
 
 
 def _fill(url: str, token: str, storage: Storage) -> set[str]:

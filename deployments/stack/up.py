@@ -1,0 +1,182 @@
+"""Start what is missing of a stack, and make what it needs the first time. When that fails, nothing new is left on."""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from crunch_tasks.errors import CrunchError, SettingsError, UsageError
+from crunch_tasks.files.opening import open_storage
+from crunch_tasks.files.storage import check_reachable
+from crunch_tasks.settings import available_cores
+from crunch_tasks.storage_settings import load_storage_settings
+from deployments.local import Service, add_superuser, bare_environment, folder_storage, manage, token_of
+from deployments.stack import databases
+from deployments.stack.folder import EMBEDDED, StackFolder, Wanted, decide, write_exports
+from deployments.stack.process import end, end_session, recorded, remember, running
+from deployments.stack.services import Part, Stack
+
+ADMIN = "admin"
+MOST_AT_ONCE = 4
+"""Flow runs at once of the worker, on a machine with that many processors: each takes some 200 MB by itself."""
+Say = Callable[[str], None]
+
+
+@dataclass
+class Outcome:
+    """What `up` did: which services it started, and the password of a user that it made ("" otherwise)."""
+
+    stack: Stack
+    started: list[str] = field(default_factory=list)
+    password: str = ""
+
+
+def up(folder: StackFolder, wanted: Wanted, say: Say) -> Outcome:
+    """Have the whole stack run. Raises UsageError for what was asked, CrunchError for a service that does not start."""
+    folder.make()
+    with folder.locked(say):
+        kept = folder.load()
+        stack = Stack(folder, decide(kept, wanted))
+        if stack.settings.database not in ("", EMBEDDED):
+            databases.check_address(stack.settings.database)
+        missing = [part for part in stack.parts() if not running(stack.record(part.key))]
+        _check_running(stack, Stack(folder, kept or stack.settings), missing)
+        _check_storage(stack)
+        folder.save(stack.settings)
+        outcome = Outcome(stack)
+        with ExitStack() as undo:
+            _start({part.key: part for part in missing}, outcome, undo, say)
+            undo.pop_all()
+    return outcome
+
+
+def _start(missing: dict[str, Part], outcome: Outcome, undo: ExitStack, say: Say) -> None:
+    stack = outcome.stack
+    if "postgres" in missing:
+        say("Starting PostgreSQL")
+        _remember(stack, missing["postgres"], databases.start_embedded(stack.folder.postgres), undo, signal.SIGINT)
+    if stack.settings.database:
+        databases.make_databases(stack.database_url)
+    prefect = stack.prefect_service()
+    if "prefect" in missing:
+        say("Starting the Prefect server")
+        _begin(stack, missing["prefect"], prefect, undo)
+    if "crunch" in missing:
+        say("Preparing the Crunch server's database")
+        manage(stack.server_environment, "migrate", "--verbosity", "0")
+        crunch = stack.crunch_service()
+        _begin(stack, missing["crunch"], crunch, undo)
+        _add_admin(outcome)
+        say("Waiting for the Crunch server")
+        crunch.wait()
+    # Made again each time: a port may be another one than before.
+    write_exports(stack.folder.client_env, outcome.stack.client_environment)
+    write_exports(stack.folder.server_env, outcome.stack.server_environment)
+    if "prefect" in missing:
+        say("Waiting for the Prefect server, which takes some ten seconds the first time")
+        prefect.wait()
+        _register(outcome.stack, say)
+    if "worker" in missing:
+        worker = outcome.stack.worker_service(min(MOST_AT_ONCE, available_cores()), datetime.now(UTC))
+        _begin(stack, missing["worker"], worker, undo)
+        say("Waiting for the Prefect worker")
+        worker.wait()
+    outcome.started = [part.name for part in missing.values()]
+
+
+def _begin(stack: Stack, part: Part, service: Service, undo: ExitStack) -> None:
+    """Start the service, after the end of what a dead one may have left."""
+    if dead := recorded(stack.record(part.key)):
+        end_session(dead, stack.folder.prefect)
+    _remember(stack, part, service.start(), undo, signal.SIGTERM)
+
+
+def _remember(stack: Stack, part: Part, pid: int, undo: ExitStack, sign: int) -> None:
+    path = stack.record(part.key)
+    record = remember(path, pid)
+
+    def take_back() -> None:
+        end(record, stack.folder.prefect, sign=sign)
+        path.unlink(missing_ok=True)
+
+    undo.callback(take_back)
+
+
+def _check_running(stack: Stack, before: Stack, missing: list[Part]) -> None:
+    """Raises UsageError for a port that another program has, and for what cannot change while a service runs."""
+    if not stack.settings.worker and running(stack.record("worker")):
+        raise UsageError("The Prefect worker runs. To go on without it, `crunch down` first.")
+    absent = {part.key for part in missing}
+    ports = {part.key: part.port for part in before.parts()}
+    for part in (part for part in stack.parts() if part.port):
+        if part.key in absent and not _is_free(stack, part):
+            raise UsageError(f"Port {part.port} of the {part.name} is taken. Choose another with {part.option}.")
+        if part.key not in absent and part.port != ports[part.key]:
+            raise UsageError(
+                f"The {part.name} runs at port {ports[part.key]}. For another {part.option}, `crunch down` first."
+            )
+
+
+def _is_free(stack: Stack, part: Part) -> bool:
+    if dead := recorded(stack.record(part.key)):
+        end_session(dead, stack.folder.prefect)
+    with socket.socket() as probe:
+        # As servers do: connections of an earlier one that are closing keep nobody out.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", part.port))
+        except OSError:
+            return False
+    return True
+
+
+def _check_storage(stack: Stack) -> None:
+    """Raises SettingsError when its settings are wrong, or it does not answer."""
+    if not stack.settings.storage_settings:
+        folder_storage(stack.folder.storage_settings, stack.folder.files)
+    try:
+        check_reachable(open_storage(load_storage_settings(stack.storage_settings)))
+    except SettingsError:
+        raise
+    except CrunchError as error:
+        raise SettingsError(f"{stack.storage_settings}: {error}") from error
+
+
+def _add_admin(outcome: Outcome) -> None:
+    """The first time: a user who may everything, and the token for clients on this machine."""
+    stack = outcome.stack
+    if stack.settings.token:
+        return
+    password = secrets.token_urlsafe(12)
+    try:
+        add_superuser(stack.server_environment, ADMIN, password)
+        outcome.password = password
+    except CrunchError as error:
+        # Of an earlier `up` that did not come to its end, or of the site whose database this was before.
+        if "already taken" not in str(error):
+            raise
+    settings = dataclasses.replace(stack.settings, token=token_of(stack.server_environment, ADMIN))
+    stack.folder.save(settings)
+    outcome.stack = Stack(stack.folder, settings)
+
+
+def _register(stack: Stack, say: Say) -> None:
+    """In a process of its own, as Prefect's settings are those of a whole process."""
+    say("Registering the deployments")
+    done = subprocess.run(
+        [sys.executable, "-m", "deployments.stack.registering"],
+        env={**bare_environment(), **stack.client_environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise CrunchError(f"Prefect does not take the deployments:\n{done.stderr[-2000:]}")
