@@ -72,8 +72,10 @@ def up(
         lines.append(f"{part.name:<15} {word:<13} {part.address}".rstrip())
     if outcome.password:
         lines.append(f"\nSign in as admin with the password {outcome.password}, which is shown only now.")
-        lines.append(f"For another: source {folder.server_env} && {sys.executable} -m server changepassword admin")
-    lines.append(f"\nFor crunch and prefect in a shell: source {folder.client_env}")
+    lines.append(
+        f"\nFor another password: source {folder.server_env} && {sys.executable} -m server changepassword admin"
+    )
+    lines.append(f"For crunch and prefect in a shell: source {folder.client_env}")
     sys.stdout.write("\n".join(lines) + "\n")
 
 

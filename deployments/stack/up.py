@@ -50,11 +50,12 @@ def up(folder: StackFolder, wanted: Wanted, say: Say) -> Outcome:
         missing = [part for part in stack.parts() if not running(stack.record(part.key))]
         _check_running(stack, Stack(folder, kept or stack.settings), missing)
         _check_storage(stack)
-        folder.save(stack.settings)
         outcome = Outcome(stack)
         with ExitStack() as undo:
             _start({part.key: part for part in missing}, outcome, undo, say)
             undo.pop_all()
+        # Not before: an `up` that came to nothing, with a wrong address of a database, decides nothing.
+        folder.save(outcome.stack.settings)
     return outcome
 
 
