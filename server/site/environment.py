@@ -28,9 +28,10 @@ SQLITE_OPTIONS: Mapping[str, Any] = {
     "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
 }
 
-POOL: Mapping[str, Any] = {"min_size": 1, "max_size": 24}
+POOL: Mapping[str, Any] = {"min_size": 1, "max_size": 24, "timeout": 5.0}
 """Connections that a process keeps open to PostgreSQL, since to open one takes longer than to claim a dataset. As many
-as it works on requests at once, with some for webhooks; four such processes fit into PostgreSQL's usual hundred."""
+as it works on requests at once, with some for webhooks; four such processes fit into PostgreSQL's usual hundred.
+After `timeout` seconds a database that does not answer is an error."""
 
 
 class WrongSetting(SettingsError, ImproperlyConfigured):

@@ -76,7 +76,7 @@ def test_what_is_wrong_in_a_file_is_told_by_line_and_nothing_is_added(
     for words, said in {
         (str(file), "--project", "nope"): "'nope'",
         (str(tmp_path / "birds"), "--project", "birds"): "--format",
-        (str(tmp_path / "birds"), "--project", "birds", "--format", "csv"): "cannot be read as text",
+        (str(tmp_path / "birds"), "--project", "birds", "--format", "csv"): "not text in UTF-8",
         (str(tmp_path / "none.csv"), "--project", "birds"): "none.csv",
     }.items():
         code, out, err = crunch("import", *words)
