@@ -13,6 +13,6 @@ from tests.support.depth import SEED, whole
 @pytest.mark.timeout(900)
 def test_whatever_is_killed_stopped_or_cut_in_the_end_every_dataset_is_right(tmp_path: Path) -> None:
     with Chaos(tmp_path, SEED) as chaos:
-        chaos.rage(240 if whole() else 30)
+        chaos.rage(240 if whole() else 20)
         assert chaos.problems() == []
     assert chaos.not_yet() == []
