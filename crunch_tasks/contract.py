@@ -166,7 +166,10 @@ ATTRIBUTE_KINDS = (
 
 @dataclass(frozen=True)
 class ClaimRequest:
-    """A wish for any dataset, for one of the project with this slug, or for the dataset with this slug."""
+    """A wish for any dataset, for one of the project with this slug, or for the dataset with this slug.
+
+    `ahead` says that its client has enough to compute for now: it gets none that an idle client could start.
+    """
 
     request_id: str
     client: str = ""
@@ -174,8 +177,9 @@ class ClaimRequest:
     dataset: str = ""
     flow_run_id: str = ""
     flow_run_url: str = ""
+    ahead: bool = False
 
-    def to_wire(self) -> dict[str, str]:
+    def to_wire(self) -> dict[str, str | bool]:
         return {name: value for name, value in asdict(self).items() if value}
 
 

@@ -6,6 +6,7 @@
     +-- NothingToProcess            3   no dataset can be claimed
     +-- LeaseLost                   4   another claim took the dataset, or it was reset
     +-- Cancelled                   1   a person cancelled the run
+    +-- Stopped                     1   the command that runs it was told to end
     +-- ServerError                 1   the line to the server
     |   +-- ServerUnavailable       1   retryable: no answer, 429, 5xx
     |   +-- Unauthorized            2   401: the token is wrong or revoked
@@ -64,6 +65,10 @@ class LeaseLost(CrunchError):
 
 class Cancelled(CrunchError):
     """The run was cancelled."""
+
+
+class Stopped(CrunchError):
+    """The command was told to end."""
 
 
 class ServerError(CrunchError):

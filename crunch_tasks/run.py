@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -28,6 +29,9 @@ Tell = Callable[[str], None]
 
 LastWords = Callable[[BaseException], None]
 """Told of a stop from outside (Ctrl-C, SIGTERM) when a stage was ended by it; raises nothing."""
+
+Turn = Callable[[], AbstractContextManager[None]]
+"""Waits until the workflow may run, and lasts as long as it does; raises what the lease's `check` raises."""
 
 Watch = Callable[[Stage, Progress], None]
 """Told how far a stage's transfer is, now and then, from any thread."""
@@ -66,6 +70,7 @@ class DatasetRun:
         secrets: list[str],
         page_url: str,
         tell: Tell,
+        turn: Turn = nullcontext,
         watch: Watch = lambda *_: None,
     ) -> None:
         self.claim = claim
@@ -77,6 +82,7 @@ class DatasetRun:
         self.secrets = secrets
         self.page_url = page_url
         self.tell = tell
+        self.turn = turn
         self.watch = watch
         self.last_words: LastWords = lambda _: None
         self.flow_run_id = ""

@@ -114,3 +114,13 @@ class RunOptions(BaseModel):
         if path is not None and not path.expanduser().is_file():
             raise ValueError(f"there is no file {path}")
         return path and path.expanduser().absolute()
+
+
+class LoopOptions(BaseModel):
+    """How a loop goes about many datasets: options of `crunch loop`, the parameter `lanes` of the deployment."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    workers: int = Field(default=1, ge=1, description="How many datasets compute at once")
+    prefetch: int = Field(default=1, ge=0, description="How many more are fetched meanwhile")
+    wait: bool = Field(default=False, description="Go on while others still work, for what they may give back")

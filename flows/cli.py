@@ -13,9 +13,9 @@ from typing import Annotated
 import typer
 
 from crunch_tasks.errors import CrunchError
-from crunch_tasks.settings import ClientSettings, RunOptions
+from crunch_tasks.settings import ClientSettings, LoopOptions, RunOptions
 from flows import catalogue, clean, exchange, files, look, retry, site_import, stack, sync
-from flows.options import takes_run_options, takes_settings
+from flows.options import takes_options, takes_settings
 from flows.prompt import ask_for_missing
 from flows.terminal import console, shown
 
@@ -43,11 +43,12 @@ Slug = Annotated[str, typer.Argument(help="The dataset's slug, PROJECT:DATASET",
 Project = Annotated[str, typer.Option("--project", help="Only datasets of this project (its slug)")]
 Json = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON")]
 needs_all = takes_settings("url", "token", "storage_settings", "directory")
+takes_run = takes_options("options", RunOptions)
 
 
 @app.command()
 @needs_all
-@takes_run_options
+@takes_run
 def run(slug: Slug, settings: ClientSettings, options: RunOptions, json_: Json = False) -> None:
     """Process one dataset, whatever its state, unless somebody holds it."""
     from flows.run import process_one
@@ -57,7 +58,7 @@ def run(slug: Slug, settings: ClientSettings, options: RunOptions, json_: Json =
 
 @app.command(name="next")
 @needs_all
-@takes_run_options
+@takes_run
 def next_(settings: ClientSettings, options: RunOptions, project: Project = "", json_: Json = False) -> None:
     """Process the next dataset that waits; exit code 3 when there is none."""
     from flows.next import process_next
@@ -67,12 +68,19 @@ def next_(settings: ClientSettings, options: RunOptions, project: Project = "", 
 
 @app.command()
 @needs_all
-@takes_run_options
-def loop(settings: ClientSettings, options: RunOptions, project: Project = "", json_: Json = False) -> None:
-    """Process datasets until none is left; one that fails does not stop the others."""
+@takes_run
+@takes_options("lanes", LoopOptions)
+def loop(
+    settings: ClientSettings, options: RunOptions, lanes: LoopOptions, project: Project = "", json_: Json = False
+) -> None:
+    """Process datasets until none is left; one that fails does not stop the others.
+
+    While some compute, the next ones are fetched and the last ones are sent back. Ctrl-C lets those that compute come
+    to their end and gives the others back; a second one gives back everything.
+    """
     from flows.loop import process_all
 
-    _finish(process_all(ask_for_missing(settings), options, project).as_json(), json_)
+    _finish(process_all(ask_for_missing(settings), options, project, lanes).as_json(), json_)
 
 
 def _finish(outcome: dict[str, object], as_json: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from contextvars import ContextVar
 from typing import Any
 from uuid import UUID
@@ -15,13 +15,13 @@ from prefect.states import Cancelled as PrefectCancelled
 from prefect.utilities.urls import url_for
 
 from crunch_tasks.compute.leftovers import end_leftovers
-from crunch_tasks.errors import Cancelled, CrunchError, WorkspaceError
+from crunch_tasks.errors import Cancelled, CrunchError, Stopped, WorkspaceError
 from crunch_tasks.files import cleaning
 from crunch_tasks.files.workspace import Workspace
 from crunch_tasks.link.lease import Lease
 from crunch_tasks.link.outbox import Outbox
 from crunch_tasks.link.sender import Sender
-from crunch_tasks.run import DatasetRun, LastWords, Result
+from crunch_tasks.run import DatasetRun, LastWords, Result, Turn
 from crunch_tasks.settings import ClientSettings, RunOptions
 from crunch_tasks.setup import setup
 from crunch_tasks.stopping import deaf
@@ -50,10 +50,16 @@ def dataset_run(slug: str, project: str) -> Any:
     with TagsContext(current_tags=set()):
         try:
             setup(run)
-            workflow(run)
+            with run.turn():
+                workflow(run)
             if run.options.upload:
                 upload(run)
-        except Cancelled as error:
+        except (Cancelled, Stopped) as error:
+            # In a turn that does not come, no stage is under way.
+            run.error = run.error or error
+            if isinstance(error, Stopped):
+                # Before Prefect has it as cancelled, which it takes for a person's cancel.
+                run.last_words(error)
             return PrefectCancelled(message=str(error))
     run.finished = True
     if run.options.upload:
@@ -61,8 +67,8 @@ def dataset_run(slug: str, project: str) -> Any:
     return None
 
 
-def process(session: Session, lease: Lease, options: RunOptions) -> Outcome:
-    """Process the dataset of `lease`, to whatever end, and tell of it.
+def process(session: Session, lease: Lease, options: RunOptions, turn: Turn = nullcontext) -> Outcome:
+    """Process the dataset of `lease`, to whatever end, and tell of it. Its workflow waits for its `turn`.
 
     A stop from outside (Ctrl-C, SIGTERM) passes on, after the dataset was released, or failed if Prefect cancelled.
     """
@@ -76,12 +82,14 @@ def process(session: Session, lease: Lease, options: RunOptions) -> Outcome:
             session.blocked.append((lease, stack.pop_all()))
             outcome = Outcome(lease.claim.slug, Result.BLOCKED, now() - started, str(error))
         else:
-            outcome = _process_in(session, lease, options, workspace, started)
+            outcome = _process_in(session, lease, options, workspace, turn, started)
     session.report.ended(outcome)
     return outcome
 
 
-def _process_in(session: Session, lease: Lease, options: RunOptions, workspace: Workspace, started: float) -> Outcome:
+def _process_in(
+    session: Session, lease: Lease, options: RunOptions, workspace: Workspace, turn: Turn, started: float
+) -> Outcome:
     claim = lease.claim
     outbox = Outbox(workspace.state)
     run = DatasetRun(
@@ -94,10 +102,12 @@ def _process_in(session: Session, lease: Lease, options: RunOptions, workspace: 
         secrets=session.secrets,
         page_url=f"{session.settings.url}/projects/{claim.project['slug']}/datasets/{claim.slug}",
         tell=lambda what: session.report.doing(claim.slug, what),
+        turn=turn,
     )
     with Sender(session.client, outbox) as sender:
         result, note = _run_flow(session, run, sender)
-    lease.stop(ended=result is not Result.UNDELIVERED and not run.is_unpromoted)
+    if not isinstance(run.error, Stopped):
+        lease.stop(ended=result is not Result.UNDELIVERED and not run.is_unpromoted)
     if result is Result.LEASE_LOST:
         remove_overtaken(session.client, lambda: run.storage, claim.slug, claim.fence)
     if result is Result.COMPLETED and options.cleanup:
@@ -129,6 +139,8 @@ def _run_flow(session: Session, run: DatasetRun, sender: Sender) -> tuple[Result
             CancelWatch(lambda: [*flow_runs, *_own_flow_run(run)], run.lease.cancel),
         ):
             _in_prefect(session, run)
+        if isinstance(run.error, Stopped):
+            return Result.RELEASED, str(run.error)
         return ended(run, sender, session.settings.server_patience_s)
     except Exception:
         raise

@@ -8,9 +8,8 @@ from typing import Any
 from prefect import flow
 
 from crunch_tasks.errors import UsageError
-from crunch_tasks.run import Result
-from crunch_tasks.settings import ClientSettings, RunOptions
-from flows.dataset import process
+from crunch_tasks.settings import ClientSettings, LoopOptions, RunOptions
+from flows.lanes import Lanes
 from flows.report import Outcome, now
 from flows.session import open_session, run_of_deployment
 
@@ -32,25 +31,31 @@ class LoopOutcome:
         return {"runs": [run.as_json() for run in self.runs], "seconds": self.seconds, "exit_code": self.exit_code}
 
 
-def process_all(settings: ClientSettings, options: RunOptions, project: str = "") -> LoopOutcome:
+def process_all(
+    settings: ClientSettings,
+    options: RunOptions,
+    project: str = "",
+    lanes: LoopOptions = LoopOptions(),  # noqa: B008
+) -> LoopOutcome:
     """Process datasets (of `project`) until none waits; one that fails does not stop the others."""
     if not options.upload:
         raise UsageError("--no-upload gives each dataset back, so a loop would take the same one for ever; use next.")
-    started, runs = now(), []
+    started = now()
     with open_session(settings) as session:
-        while (lease := session.claim(project=project)) is not None:
-            runs.append(process(session, lease, options))
-            if runs[-1].result is Result.UNDELIVERED:
-                session.finish_leftovers()
+        runs = Lanes(session, options, project, **lanes.model_dump()).run()
         outcome = LoopOutcome(runs, now() - started)
         session.report.table(runs, outcome.seconds)
     return outcome
 
 
 @flow(name="crunch", flow_run_name="loop {project}", persist_result=False)
-def loop(project: str = "", options: RunOptions = RunOptions()) -> None:  # noqa: B008 - frozen
+def loop(
+    project: str = "",
+    options: RunOptions = RunOptions(),  # noqa: B008 - frozen
+    lanes: LoopOptions = LoopOptions(),  # noqa: B008 - frozen
+) -> None:
     """Process datasets until none waits. Server, token and storage come from the environment of the worker."""
-    run_of_deployment(lambda settings: process_all(settings, options, project))
+    run_of_deployment(lambda settings: process_all(settings, options, project, lanes))
 
 
 if __name__ == "__main__":

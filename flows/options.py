@@ -12,7 +12,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
 from crunch_tasks.errors import UsageError
-from crunch_tasks.settings import ClientSettings, RunOptions, client_settings
+from crunch_tasks.settings import ClientSettings, client_settings
 
 
 def takes_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -25,20 +25,20 @@ def takes_settings(*names: str) -> Callable[[Callable[..., None]], Callable[...,
     return _replacing("settings", options, build)
 
 
-def takes_run_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Replace a command's parameter `options` by an option for each field of RunOptions."""
+def takes_options(name: str, model: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Replace a command's parameter `name`, which is such a model, by an option for each field of it."""
 
-    def build(values: dict[str, Any]) -> RunOptions:
-        given = {name: values.pop(name) for name in RunOptions.model_fields}
+    def build(values: dict[str, Any]) -> BaseModel:
+        given = {name: values.pop(name) for name in model.model_fields}
         try:
-            return RunOptions(**{name: value for name, value in given.items() if value is not None})
+            return model(**{name: value for name, value in given.items() if value is not None})
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             option = str(first["loc"][0]).replace("_", "-")
             raise UsageError(f"--{option}: {first['msg'].replace('Value error, ', '')}") from None
 
-    options = [_option(name, field, optional=False) for name, field in RunOptions.model_fields.items()]
-    return _replacing("options", options, build)(command)
+    options = [_option(name, field, optional=False) for name, field in model.model_fields.items()]
+    return _replacing(name, options, build)
 
 
 def _replacing(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -9,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
+from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
@@ -57,6 +59,8 @@ class Report:
     def __init__(self, to: Console | None = None) -> None:
         self.console = to or console(stderr=True)
         self._status = self.console.status("") if self.console.is_terminal else None
+        self._doing: dict[str, str] = {}
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -68,15 +72,28 @@ class Report:
             self._status.stop()
 
     def doing(self, slug: str, what: str) -> None:
-        """Say what a run is at; on a terminal the same line again, elsewhere nothing."""
+        """Say what a run is at; on a terminal in its line again, elsewhere nothing. From any thread."""
         if self._status is not None:
-            self._status.update(cell(f"{slug}  {what}"))
-            self._status.start()
+            with self._lock:
+                self._doing[slug] = what
+                self._show(self._status)
 
     def ended(self, outcome: Outcome) -> None:
         """A run is over."""
-        if self._status is not None:
-            self._status.stop()
+        with self._lock:
+            self._doing.pop(outcome.dataset, None)
+            if self._status is not None:
+                self._show(self._status)
+            self._tell(outcome)
+
+    def _show(self, status: Status) -> None:
+        if not self._doing:
+            status.stop()
+            return
+        status.update(Text("\n").join(cell(f"{slug}  {what}") for slug, what in self._doing.items()))
+        status.start()
+
+    def _tell(self, outcome: Outcome) -> None:
         sign, colour = SIGNS[outcome.result]
         moved = f"{outcome.downloaded} down, {outcome.uploaded} up"
         rest = shown(f" {outcome.dataset}  {outcome.result.value}  {outcome.seconds:.1f} s  {moved}")

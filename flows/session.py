@@ -14,7 +14,7 @@ from prefect.client.orchestration import get_client
 from prefect.logging import get_run_logger
 from prefect.settings import PREFECT_API_URL
 
-from crunch_tasks.contract import LEASE_SECONDS
+from crunch_tasks.contract import LEASE_SECONDS, DatasetState
 from crunch_tasks.errors import CrunchError, NothingToProcess, Refused, SettingsError, WorkspaceError
 from crunch_tasks.files.disk import RESERVE_BYTES, low_disk
 from crunch_tasks.files.opening import open_storage
@@ -59,8 +59,9 @@ class Session:
         storage = functools.partial(self.storage, LEASE_SECONDS)
         return Leftovers(self.settings.directory, self.client, self.claims, storage, self.report.say)
 
-    def claim(self, *, project: str = "", dataset: str = "") -> Lease | None:
-        """A lease on `dataset`, or on the next one that waits (of `project`); None when none does.
+    def claim(self, *, project: str = "", dataset: str = "", ahead: bool = False) -> Lease | None:
+        """A lease on `dataset`, or on the next one that waits (of `project`); None when none does. `ahead` as in the
+        claim's request: none that an idle client could start.
 
         A claim that a dead command of this directory left is gone on with first, while it is still current. Raises
         WorkspaceError when too little of the disk is free: one dataset after another would fail.
@@ -82,7 +83,13 @@ class Session:
                 self.report.say(f"Going on with {slug}, which an earlier command here left unfinished.")
                 return lease
             lease.release("its client died, and the next one was to do something else")
-        return self.claims.new(project=project, dataset=dataset).send(self.client)
+        return self.claims.new(project=project, dataset=dataset, ahead=ahead).send(self.client)
+
+    def others_work(self, project: str) -> bool:
+        """Whether a dataset (of `project`) is running; once all of our own have ended, it is another client's."""
+        projects = [project] if project else [str(row["slug"]) for row in self.client.pages("api/projects/")]
+        running = DatasetState.RUNNING.value
+        return any(any(self.client.pages("api/datasets/", project=slug, state=running)) for slug in projects)
 
     def give_blocked_back(self) -> None:
         """Release the datasets that could not be processed here, so that others may."""

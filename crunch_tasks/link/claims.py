@@ -128,7 +128,13 @@ class Claims:
         self.url = url
 
     def new(
-        self, *, project: str = "", dataset: str = "", flow_run_id: str = "", flow_run_url: str = ""
+        self,
+        *,
+        project: str = "",
+        dataset: str = "",
+        flow_run_id: str = "",
+        flow_run_url: str = "",
+        ahead: bool = False,
     ) -> HeldRequest:
         """A request for any dataset, one of `project`, or `dataset` (slugs). Raises WorkspaceError."""
         request = ClaimRequest(
@@ -138,6 +144,7 @@ class Claims:
             dataset=dataset,
             flow_run_id=flow_run_id,
             flow_run_url=flow_run_url,
+            ahead=ahead,
         )
         make_folder(self.folder)
         path = self.folder / f"{request.request_id}.json"

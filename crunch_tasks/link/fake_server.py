@@ -164,7 +164,7 @@ class FakeServer:
                     raise _Problem(409, "The claim with this request_id has ended.", "claim_ended")
                 return httpx.Response(200, json=self._claim_body(claim))
         dataset = self._named(body["dataset"]) if body.get("dataset") else self._candidate(body.get("project", ""))
-        if dataset is None:
+        if dataset is None or (body.get("ahead") and not self._enough_waits(body.get("project", ""))):
             return httpx.Response(204)
         if dataset["state"] == DatasetState.RUNNING.value:
             dataset["attempt"] += 1
@@ -173,6 +173,10 @@ class FakeServer:
         claim = FakeClaim(len(self.claims) + 1, user, body["request_id"], dataset, dataset["fence"])
         self.claims[claim.id] = claim
         return httpx.Response(201, json=self._claim_body(claim))
+
+    def _enough_waits(self, project: str) -> bool:
+        states = [row["state"] for row in self.datasets.values() if project in ("", row["parent"])]
+        return states.count(DatasetState.UNPROCESSED.value) > states.count(DatasetState.RUNNING.value)
 
     def _claim_body(self, claim: FakeClaim) -> Body:
         project = self.projects[claim.dataset["parent"]]

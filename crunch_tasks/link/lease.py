@@ -22,6 +22,7 @@ from crunch_tasks.errors import (
     Refused,
     ServerError,
     ServerUnavailable,
+    Stopped,
     Unauthorized,
     UsageError,
 )
@@ -100,7 +101,8 @@ class Lease:
         return self._expires - boot_clock()
 
     def check(self) -> None:
-        """Raises LeaseLost when another claim has the dataset, Cancelled when a person ended the run.
+        """Raises LeaseLost when another claim has the dataset, Cancelled when a person ended the run, Stopped when the
+        command is told to end.
 
         Also Unauthorized, when the server has refused the token until the lease expired.
         """
@@ -159,6 +161,10 @@ class Lease:
         The lease is still renewed, so that the Fail that says so counts.
         """
         self._end(Cancelled(message))
+
+    def interrupt(self, message: str) -> None:
+        """The command is told to end: `check` raises Stopped from now on, and the dataset is to be given back."""
+        self._end(Stopped(message))
 
     def confirm(self) -> None:
         """Ask for a renewal and wait for it, CONFIRM_S seconds at most; then raises what `check` raises.

@@ -28,6 +28,9 @@ class ClaimRequestSerializer(serializers.Serializer[Any]):
     client = CappedTextField(cap=255)
     flow_run_id = CappedTextField(cap=64)
     flow_run_url = WebAddressField()
+    ahead = serializers.BooleanField(
+        default=False, help_text="It has enough to compute for now: none that an idle client could start."
+    )
 
 
 class ClaimAnswerSerializer(serializers.Serializer[Any]):

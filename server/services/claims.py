@@ -41,6 +41,8 @@ def claim(user: User, request: ClaimRequest, among: QuerySet[Project] | None = N
         try:
             with transaction.atomic():
                 if (earlier := _repeat(user, request.request_id)) is None:
+                    if request.ahead and not counts.enough_waits(projects):
+                        return None
                     dataset = _named(request, projects) if request.dataset else queue.pick(projects)
                     if dataset is None:
                         _check_project(request.project, projects)

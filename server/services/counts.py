@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import QuerySet, Sum
 
 from crunch_tasks.contract import DatasetState
-from server.models import ClaimCount, StateCount
+from server.models import ClaimCount, Project, StateCount
 
 GRANTED = "granted"
 """The event of `ClaimCount` that a claim begins with; the others are those of `ClaimEnd`."""
@@ -33,6 +33,16 @@ def by_state(projects: Iterable[int]) -> dict[int, Counter[str]]:
     for pk, state, number in rows.annotate(Sum("delta")):
         found[pk][state] = number
     return found
+
+
+def enough_waits(projects: QuerySet[Project]) -> bool:
+    """Whether more datasets of these projects wait than are running, so that each client could have its next one.
+
+    Those that are held count too: how many they are is not kept.
+    """
+    rows = StateCount.objects.filter(project__in=projects.order_by().values("pk")).order_by()
+    sums: dict[str, int] = dict(rows.values_list("state").annotate(Sum("delta")))
+    return sums.get(DatasetState.UNPROCESSED.value, 0) > sums.get(DatasetState.RUNNING.value, 0)
 
 
 def by_failure(project: int) -> dict[int, int]:

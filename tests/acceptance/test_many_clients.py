@@ -103,7 +103,7 @@ def test_a_client_that_is_told_to_stop_gives_its_dataset_back(site: Site, waitin
 
 def test_ctrl_c_gives_the_dataset_back(site: Site, waiting: tuple[str, Path]) -> None:
     slug, _ = waiting
-    client = site.start("loop")
+    client = site.start("next")
     workflow_pid(site)
     client.send_signal(signal.SIGINT)
     _, err = client.communicate(timeout=30)

@@ -1,0 +1,202 @@
+"""Several datasets of a loop at once: while some compute, the next ones are fetched and the last ones sent back.
+
+Each dataset has a thread, in which its flow run goes from Setup to Upload; only the workflow waits for its turn. So
+there are at most `workers` computing, `prefetch` more that are fetched or wait for their turn, and `workers` being sent
+back: a slow storage holds up the claims, and never fills the disk with what waits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from types import FrameType
+
+from crunch_tasks.link.lease import Lease
+from crunch_tasks.run import Result
+from crunch_tasks.settings import RunOptions
+from flows.dataset import process
+from flows.report import Outcome
+from flows.session import Session
+
+LOOK_S = 0.5
+"""How often a waiting thread looks whether it was stopped, in seconds."""
+
+AGAIN_S = 5.0
+"""Seconds until a dataset is asked for again where there was none to be had for now."""
+
+
+class _Lane:
+    """One dataset on its way: its lease, and how far it is."""
+
+    def __init__(self, lease: Lease) -> None:
+        self.lease = lease
+        self.is_ready = False
+        self.computes = False
+        self.has_computed = False
+        self.thread: threading.Thread | None = None
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether its workflow has not begun."""
+        return not self.computes and not self.has_computed
+
+
+class Lanes:
+    """Processes the datasets that a session claims (of `project`), several at once.
+
+    The first Ctrl-C ends the claims and gives back what does not compute yet; what computes comes to its end. The
+    second one, and SIGTERM, give back everything now. `wait`: go on while other clients have datasets in hand.
+    """
+
+    def __init__(
+        self, session: Session, options: RunOptions, project: str, *, workers: int, prefetch: int, wait: bool
+    ) -> None:
+        self.session = session
+        self.options = options
+        self.project = project
+        self.workers = workers
+        self.prefetch = prefetch
+        self.wait = wait
+        self.outcomes: list[Outcome] = []
+        self._lanes: list[_Lane] = []
+        self._changed = threading.Condition()
+        self._error: BaseException | None = None
+        self._ends = False
+        self._undelivered = 0
+        self._ask_again = 0.0
+
+    def run(self) -> list[Outcome]:
+        """Process until none is left, and return how each run ended. Raises what kept the loop from going on."""
+        with self._first_interrupt_is_gentle():
+            try:
+                while self._goes_on():
+                    with self._changed:
+                        self._changed.wait(LOOK_S)
+            except BaseException:
+                self._stop("stopped by a signal", all_of_them=True)
+                raise
+            finally:
+                self._join()
+        if self._error is not None:
+            raise self._error
+        return self.outcomes
+
+    def _goes_on(self) -> bool:
+        """Start what may be started now; False when nothing is under way and nothing is to be had."""
+        undelivered = sum(outcome.result is Result.UNDELIVERED for outcome in self.outcomes)
+        if undelivered > self._undelivered:
+            self._undelivered = undelivered
+            self.session.finish_leftovers()
+        nothing_left = False
+        while not self._ends and self._has_room() and time.monotonic() >= self._ask_again:
+            ahead = self._before_upload() >= self.workers
+            lease = self.session.claim(project=self.project, ahead=ahead)
+            if lease is None:
+                self._ask_again = time.monotonic() + AGAIN_S
+                nothing_left = not ahead
+                break
+            self._start(lease)
+        if self._lanes:
+            return True
+        if self._ends:
+            return False
+        if nothing_left:
+            return self.wait and self.session.others_work(self.project)
+        return True
+
+    def _has_room(self) -> bool:
+        return (
+            self._before_upload() < self.workers + self.prefetch and len(self._lanes) < 2 * self.workers + self.prefetch
+        )
+
+    def _before_upload(self) -> int:
+        return sum(lane.is_ahead or lane.computes for lane in self._lanes)
+
+    def _start(self, lease: Lease) -> None:
+        lane = _Lane(lease)
+        with self._changed:
+            self._lanes.append(lane)
+        # Prefect knows by its context whose flow run this one belongs to.
+        context = contextvars.copy_context()
+        lane.thread = threading.Thread(
+            target=lambda: context.run(self._process, lane), name=f"run of {lease.claim.slug}", daemon=True
+        )
+        lane.thread.start()
+
+    def _process(self, lane: _Lane) -> None:
+        try:
+            outcome = process(self.session, lane.lease, self.options, lambda: self._turn(lane))
+            with self._changed:
+                self.outcomes.append(outcome)
+        except BaseException as error:  # noqa: BLE001 - it is raised again in the main thread
+            with self._changed:
+                self._error = self._error or error
+                self._ends = True
+        finally:
+            with self._changed:
+                self._lanes.remove(lane)
+                self._ask_again = 0.0
+                self._changed.notify_all()
+
+    @contextlib.contextmanager
+    def _turn(self, lane: _Lane) -> Iterator[None]:
+        """Wait until one of the workers is free, the dataset that was claimed first before the others."""
+        with self._changed:
+            lane.is_ready = True
+            while True:
+                lane.lease.check()
+                waiting = [other for other in self._lanes if other.is_ready and other.is_ahead]
+                free = self.workers - sum(other.computes for other in self._lanes)
+                if lane in waiting[:free]:
+                    break
+                self._changed.wait(LOOK_S)
+            lane.computes = True
+            self._changed.notify_all()
+        try:
+            yield
+        finally:
+            with self._changed:
+                lane.computes, lane.has_computed = False, True
+                self._changed.notify_all()
+
+    @contextlib.contextmanager
+    def _first_interrupt_is_gentle(self) -> Iterator[None]:
+        """Only where Ctrl-C is listened to at all, and in the main thread, which alone gets signals."""
+        before = signal.getsignal(signal.SIGINT)
+        if threading.current_thread() is not threading.main_thread() or not callable(before):
+            yield
+            return
+
+        def gently(_number: int, _frame: FrameType | None) -> None:
+            signal.signal(signal.SIGINT, before)
+            # In a thread: a handler must not wait for the lock that it may have interrupted the holder of.
+            threading.Thread(target=self._drain, name="drain", daemon=True).start()
+
+        signal.signal(signal.SIGINT, gently)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _drain(self) -> None:
+        self.session.report.say("What computes comes to its end, the rest is given back. Ctrl-C again stops now.")
+        self._ends = True
+        self._stop("its loop was told to end", all_of_them=False)
+
+    def _stop(self, message: str, *, all_of_them: bool) -> None:
+        with self._changed:
+            self._ends = True
+            for lane in self._lanes:
+                if all_of_them or lane.is_ahead:
+                    lane.lease.interrupt(message)
+            self._changed.notify_all()
+
+    def _join(self) -> None:
+        for lane in [*self._lanes]:
+            if lane.thread is not None:
+                while lane.thread.is_alive():
+                    lane.thread.join(LOOK_S)
