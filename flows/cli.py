@@ -99,8 +99,13 @@ def main(*words: str) -> None:
     os.environ.setdefault("PREFECT_INTERNAL_LOGGING_LEVEL", "CRITICAL")
     logging.raiseExceptions = False
     _show_warnings()
+    end_well(app, [*words, *sys.argv[1:]], "crunch")
+
+
+def end_well(app: typer.Typer, args: list[str], name: str) -> None:
+    """Run `app`, called `name`, with `args`; an error ends as a sentence on stderr and an exit code."""
     try:
-        app(args=[*words, *sys.argv[1:]], prog_name="crunch")
+        app(args=args, prog_name=name)
     except CrunchError as error:
         console(stderr=True).print(shown(f"crunch: {error}"), style="bold red", soft_wrap=True)
         sys.exit(error.exit_code)

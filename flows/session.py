@@ -26,8 +26,10 @@ from crunch_tasks.link.lease import Lease
 from crunch_tasks.settings import ClientSettings, client_settings
 from crunch_tasks.stopping import stoppable
 from crunch_tasks.storage_settings import secrets_of
+from flows.blocks import with_blocks
 from flows.leftovers import Leftovers
 from flows.report import Report
+from flows.standing import check_answers
 
 
 @dataclass(frozen=True)
@@ -152,12 +154,7 @@ def _check_prefect(report: Report) -> None:
         )
         return
     with get_client(sync_client=True) as client:
-        problem = client.api_healthcheck()
-    if problem is not None:
-        raise CrunchError(
-            f"The Prefect server at {address} does not answer ({problem}). Start it with `prefect server start`, or "
-            "unset PREFECT_API_URL to run without one."
-        )
+        check_answers(client, address)
 
 
 class _Ended(Protocol):
@@ -166,9 +163,13 @@ class _Ended(Protocol):
 
 
 def run_of_deployment(work: Callable[[ClientSettings], _Ended]) -> None:
-    """Do a deployment's `work` with the worker's settings; nothing to process is no failure, a failed run is one."""
+    """Do a deployment's `work` with the settings of the worker's environment or, where those lack, of Prefect's blocks.
+
+    Nothing to process is no failure, a failed run is one.
+    """
     try:
-        outcome = work(client_settings())
+        with with_blocks(client_settings()) as settings:
+            outcome = work(settings)
     except NothingToProcess as error:
         get_run_logger().info("%s", error)
         return

@@ -173,7 +173,7 @@ def _register(stack: Stack, say: Say) -> None:
     """In a process of its own, as Prefect's settings are those of a whole process."""
     say("Registering the deployments")
     done = subprocess.run(
-        [sys.executable, "-m", "deployments.stack.registering"],
+        [sys.executable, "-m", "deployments", "deploy"],
         env={**bare_environment(), **stack.client_environment},
         capture_output=True,
         text=True,

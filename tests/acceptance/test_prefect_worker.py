@@ -18,8 +18,17 @@ ROOT = Path(__file__).parents[2]
 
 
 def prefect(site: Site, *words: str) -> str:
+    return call(site, PREFECT, "--no-prompt", *words)
+
+
+def deployments(site: Site, *words: str, code: int = 0) -> str:
+    return call(site, sys.executable, "-m", "deployments", *words, code=code)
+
+
+def call(site: Site, *words: str, code: int = 0) -> str:
+    """What the command says, on either stream, when its exit code is that."""
     done = subprocess.run(
-        [PREFECT, "--no-prompt", *words],
+        words,
         env=site.env,
         cwd=ROOT,
         capture_output=True,
@@ -27,15 +36,14 @@ def prefect(site: Site, *words: str) -> str:
         timeout=120,
         check=False,
     )
-    assert done.returncode == 0, f"prefect {words}\n{done.stdout}{done.stderr}"
-    return done.stdout
+    assert done.returncode == code, f"{words}\n{done.stdout}{done.stderr}"
+    return done.stdout + done.stderr
 
 
 @pytest.fixture
 def worker(site: Site) -> Iterator[subprocess.Popen[bytes]]:
-    """The pool, the deployments of prefect.yaml, and a worker whose environment alone knows server and token."""
-    prefect(site, "work-pool", "create", "crunch", "--type", "process", "--overwrite")
-    prefect(site, "deploy", "--all")
+    """The pool, the deployments, and a worker whose environment alone knows server and token."""
+    deployments(site, "deploy")
     environment = site.env | {"PREFECT_WORKER_QUERY_SECONDS": "1"}
     process = subprocess.Popen(
         [PREFECT, "worker", "start", "--pool", "crunch"],

@@ -18,7 +18,6 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-import yaml
 
 from crunch_tasks.files.opening import open_storage
 from crunch_tasks.link.client import CrunchClient
@@ -27,8 +26,6 @@ from deployments.local import bare_environment, free_port
 from deployments.stack.process import of_stack
 from tests.support.depth import long
 from tests.support.site import CRUNCH, until
-
-ROOT = Path(__file__).parents[2]
 
 
 @dataclass
@@ -152,17 +149,17 @@ def test_up_twice_a_run_by_the_worker_a_killed_server_and_down(local: Local) -> 
 
 
 def check_deployments(api: str) -> None:
-    """They are those of prefect.yaml."""
     found = httpx.post(f"{api}/deployments/filter", json={}).json()
-    written = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
 
-    def told(one: dict[str, Any], limit: Any) -> tuple[Any, ...]:
-        every = [part.get("interval", part.get("schedule", {}).get("interval")) for part in one.get("schedules", [])]
-        return one["name"], one["tags"], limit, every, [part["active"] for part in one.get("schedules", [])]
+    def told(one: dict[str, Any]) -> tuple[Any, ...]:
+        schedules = [(part["schedule"]["interval"], part["active"]) for part in one["schedules"]]
+        return one["name"], one["tags"], (one["global_concurrency_limit"] or {}).get("limit"), schedules
 
-    assert sorted(told(one, (one["global_concurrency_limit"] or {}).get("limit")) for one in found) == sorted(
-        told(one, one.get("concurrency_limit")) for one in written
-    )
+    assert sorted(told(one) for one in found) == [
+        ("loop", ["crunch"], 4, []),
+        ("next", ["crunch"], 4, [(300, False)]),
+        ("run", ["crunch"], None, []),
+    ]
 
 
 def test_when_one_part_cannot_start_none_is_left_on(local: Local) -> None:

@@ -1,0 +1,132 @@
+"""The work pools and the deployments crunch/run, crunch/next and crunch/loop, as a Prefect server is to have them.
+
+A deployment names its flow by its module, so that it works wherever this package is installed: in a checkout, a virtual
+environment, an image. To register them again changes what is asked for and leaves the rest: a schedule that somebody
+turned on stays on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate, WorkPoolUpdate
+from prefect.client.schemas.objects import WorkPool
+from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
+from prefect.deployments.runner import RunnerDeployment
+from prefect.exceptions import ObjectNotFound
+from prefect.flows import Flow
+from prefect.types.entrypoint import EntrypointType
+from prefect.workers.utilities import get_default_base_job_template_for_infrastructure_type
+
+from crunch_tasks.errors import UsageError
+from deployments.stack.services import POOL
+from flows.loop import loop
+from flows.next import next_
+from flows.run import run
+
+EVERY = timedelta(minutes=5)
+KINDS = ("process", "docker", "kubernetes", "slurm")
+AT_ONCE = 4
+"""Runs at once of crunch/next and of crunch/loop, each, unless asked otherwise."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How the deployments of a work pool are to be. With `project`, crunch/next and crunch/loop are for that one."""
+
+    pool: str = POOL
+    project: str = ""
+    schedule: IntervalSchedule | CronSchedule | None = None
+    """When crunch/next runs; None: as it is, at first every five minutes once somebody turns that on."""
+    limit: int | None = None
+    tags: Sequence[str] = ()
+
+    def name(self, base: str) -> str:
+        """`run`, `next` or `loop`, with the pool unless it is the usual one, and the project."""
+        project = "" if base == "run" else self.project
+        return "-".join(part for part in (base, self.pool if self.pool != POOL else "", project) if part)
+
+
+def set_up_pool(client: SyncPrefectClient, name: str, kind: str, limit: int | None, image: str) -> str:
+    """Make the work pool, or change its limit and image; returns "made" or "is there". Raises UsageError.
+
+    `limit` (None: as it is) is how many flow runs are at once on all of the pool's workers together.
+    """
+    pool = read_pool(client, name)
+    if pool is not None and pool.type != kind:
+        raise UsageError(f"There is a work pool {name} of the type {pool.type}. Give another --name, or that --type.")
+    template = pool.base_job_template if pool else _template(kind)
+    if "image" in template["variables"]["properties"] and (image or pool is None):
+        template["variables"]["properties"]["image"]["default"] = image or "crunch"
+    if pool is None:
+        client.create_work_pool(
+            WorkPoolCreate(name=name, type=kind, base_job_template=template, concurrency_limit=limit)
+        )
+        return "made"
+    changes: dict[str, Any] = {"base_job_template": template}
+    client.update_work_pool(name, WorkPoolUpdate(**changes | ({} if limit is None else {"concurrency_limit": limit})))
+    return "is there"
+
+
+def read_pool(client: SyncPrefectClient, name: str) -> WorkPool | None:
+    try:
+        return client.read_work_pool(name)
+    except ObjectNotFound:
+        return None
+
+
+def _template(kind: str) -> dict[str, Any]:
+    found = asyncio.run(get_default_base_job_template_for_infrastructure_type(kind))
+    if found is None:
+        raise UsageError(f"Nothing here knows work pools of the type {kind}. Install crunch[{kind}] first.")
+    return found
+
+
+def register(client: SyncPrefectClient, wanted: Wanted) -> list[str]:
+    """Make the deployments that are missing, and bring the others up to date; returns their names. The usual work pool
+    is made if need be. Raises UsageError for another one that is not there.
+    """
+    if read_pool(client, wanted.pool) is None:
+        if wanted.pool != POOL:
+            raise UsageError(
+                f"There is no work pool {wanted.pool}. Make it with `python -m deployments pools --name {wanted.pool}`."
+            )
+        set_up_pool(client, POOL, "process", None, "")
+    return [
+        _apply(client, wanted, "run", run, None),
+        _apply(client, wanted, "next", next_, AT_ONCE),
+        _apply(client, wanted, "loop", loop, AT_ONCE),
+    ]
+
+
+def _apply(client: SyncPrefectClient, wanted: Wanted, base: str, flow: Flow[Any, Any], limit: int | None) -> str:
+    name = wanted.name(base)
+    RunnerDeployment.from_flow(
+        flow,
+        name,
+        description=(flow.description or "").split(". ")[0],
+        tags=["crunch", *wanted.tags],
+        parameters={"project": wanted.project} if wanted.project and base != "run" else {},
+        concurrency_limit=wanted.limit or limit,
+        schedules=_schedules(client, wanted, name) if base == "next" else [],
+        work_pool_name=wanted.pool,
+        entrypoint_type=EntrypointType.MODULE_PATH,
+    ).apply()
+    return f"{flow.name}/{name}"
+
+
+def _schedules(client: SyncPrefectClient, wanted: Wanted, name: str) -> list[DeploymentScheduleCreate]:
+    """The one that is asked for, or those that the deployment has already, or one that somebody may turn on."""
+    if wanted.schedule is not None:
+        return [DeploymentScheduleCreate(schedule=wanted.schedule, active=True)]
+    try:
+        there = client.read_deployment_by_name(f"crunch/{name}").schedules
+    except ObjectNotFound:
+        there = []
+    kept = [DeploymentScheduleCreate(schedule=one.schedule, active=one.active, slug=one.slug) for one in there]
+    return kept or [DeploymentScheduleCreate(schedule=IntervalSchedule(interval=EVERY), active=False)]
