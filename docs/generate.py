@@ -19,7 +19,7 @@ from flows.cli import app
 PAGE = Path(__file__).with_name("command-line.md")
 PERMISSIONS_PAGE = Path(__file__).with_name("permissions.md")
 GROUPS = {
-    "Process datasets": ("run", "next", "loop"),
+    "Process datasets": ("run", "next", "loop", "dispatch"),
     "Process again": ("retry",),
     "A dataset's files": ("files", "push", "pull", "verify"),
     "The local directory": ("sync", "clean"),

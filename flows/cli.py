@@ -15,6 +15,7 @@ import typer
 from crunch_tasks.errors import CrunchError
 from crunch_tasks.settings import ClientSettings, LoopOptions, RunOptions
 from flows import catalogue, clean, exchange, files, look, retry, site_import, stack, sync
+from flows.connection import connected
 from flows.options import takes_options, takes_settings
 from flows.prompt import ask_for_missing
 from flows.terminal import console, shown
@@ -81,6 +82,38 @@ def loop(
     from flows.loop import process_all
 
     _finish(process_all(ask_for_missing(settings), options, project, lanes).as_json(), json_)
+
+
+@app.command()
+@takes_settings("url", "token")
+def dispatch(
+    settings: ClientSettings,
+    project: Annotated[str, typer.Option("--project", help="The project whose datasets are scheduled (its slug)")],
+    pool: Annotated[str, typer.Option("--pool", help="The Prefect work pool that they go to")] = "crunch",
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", min=1, help="The most scheduled or running at once  [default: the pool's own]"),
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Schedule only what goes now, and do not wait")] = False,
+    json_: Json = False,
+) -> None:
+    """Schedule the waiting datasets of a project as flow runs on Prefect's workers, until none is left.
+
+    May be stopped and started again at any time, and run beside others and beside crunch loop: no dataset is scheduled
+    twice. What is scheduled goes on without it. Exit code 1 when flow runs did not process what they were given.
+    """
+    from deployments.registering import Wanted
+    from flows.dispatch import Dispatch, find_deployment, limit_of
+    from flows.standing import standing_prefect
+
+    def say(text: str) -> None:
+        console(stderr=True).print(shown(text), soft_wrap=True)
+
+    with connected(settings) as (client, _), standing_prefect() as prefect:
+        client.get_project(project)
+        deployment = find_deployment(prefect, Wanted(pool).name("run"))
+        work = Dispatch(client, prefect, deployment, project, limit or limit_of(prefect, pool), say)
+        _finish(work.work(once=once).as_json(), json_)
 
 
 def _finish(outcome: dict[str, object], as_json: bool) -> None:

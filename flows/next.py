@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from prefect import flow
 
 from crunch_tasks.errors import NothingToProcess
@@ -21,9 +23,9 @@ def process_next(settings: ClientSettings, options: RunOptions, project: str = "
 
 
 @flow(name="crunch", flow_run_name="next {project}", persist_result=False)
-def next_(project: str = "", options: RunOptions = RunOptions()) -> None:  # noqa: B008 - frozen
-    """Process the next dataset. Server, token and storage come from the environment of the worker."""
-    run_of_deployment(lambda settings: process_next(settings, options, project))
+def next_(project: str = "", options: RunOptions = RunOptions()) -> Any:  # noqa: B008 - frozen
+    """Process the next dataset. Server, token and storage are the worker's, or those in Prefect's blocks."""
+    return run_of_deployment(lambda settings: process_next(settings, options, project))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from prefect.client.orchestration import get_client
 from prefect.logging import get_run_logger
 from prefect.settings import PREFECT_API_URL
+from prefect.states import Completed
 
 from crunch_tasks.contract import LEASE_SECONDS, DatasetState
 from crunch_tasks.errors import CrunchError, NothingToProcess, Refused, SettingsError, WorkspaceError
@@ -162,16 +163,17 @@ class _Ended(Protocol):
     def exit_code(self) -> int: ...
 
 
-def run_of_deployment(work: Callable[[ClientSettings], _Ended]) -> None:
+def run_of_deployment(work: Callable[[ClientSettings], _Ended]) -> Any:
     """Do a deployment's `work` with the settings of the worker's environment or, where those lack, of Prefect's blocks.
 
-    Nothing to process is no failure, a failed run is one.
+    Nothing to process is no failure, a failed run is one. Returns what a flow is to: nothing, or a state with a word.
     """
     try:
         with with_blocks(client_settings()) as settings:
             outcome = work(settings)
     except NothingToProcess as error:
         get_run_logger().info("%s", error)
-        return
+        return Completed(message=str(error))
     if outcome.exit_code:
         raise CrunchError("A dataset's run did not complete; its own flow run and its page on the server say why.")
+    return None

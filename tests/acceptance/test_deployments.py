@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -15,6 +19,7 @@ from deployments.__main__ import app
 from deployments.local import bare_environment
 from flows.cli import end_well
 from tests.acceptance.test_prefect_worker import PREFECT, everything_in_prefect
+from tests.support.depth import long, whole
 from tests.support.site import GOOD_RUN, Site, until
 
 POOL = "many"
@@ -52,7 +57,9 @@ class Deployments:
         self.api = site.prefect_api
         self.capsys = capsys
 
-    def __call__(self, *words: str, code: int = 0) -> str:
+    def __call__(self, *words: str, code: int = 0, **environment: str) -> str:
+        for name, value in environment.items():
+            os.environ[name] = value  # the fixture puts back what was there
         with temporary_settings({PREFECT_API_URL: self.api}), pytest.raises(SystemExit) as ended:
             end_well(app, list(words), "deployments")
         said = self.capsys.readouterr()
@@ -76,34 +83,97 @@ def of_pool(site: Site, name: str) -> dict[str, Any]:
     return dict(httpx.get(f"{site.prefect_api}/deployments/name/crunch/{name}").raise_for_status().json())
 
 
-def ended(site: Site, flow_run: str) -> bool:
-    return bool(httpx.get(f"{site.prefect_api}/flow_runs/{flow_run}").json()["end_time"])
+def runs_of(site: Site, tag: str) -> list[dict[str, Any]]:
+    """The flow runs of crunch/run-many that were scheduled for the project."""
+    query = {"flow_runs": {"tags": {"all_": [tag]}}, "deployments": {"name": {"any_": [f"run-{POOL}"]}}}
+    return list(httpx.post(f"{site.prefect_api}/flow_runs/filter", json=query).json())
 
 
-def test_a_worker_elsewhere_takes_server_token_and_storage_from_blocks(site: Site, deployments: Deployments) -> None:
+def test_dispatch_to_a_worker_elsewhere_which_takes_the_settings_from_blocks(
+    site: Site, deployments: Deployments, crunch: Any
+) -> None:
     project = site.add_project("Elsewhere", "#!/bin/bash\nenv > env.txt\n")
-    slug = site.add_dataset(project, "one", {"input.txt": b"x"})
-    with foreign_worker(site, POOL):
-        made = httpx.post(
-            f"{site.prefect_api}/deployments/{of_pool(site, f'run-{POOL}')['id']}/create_flow_run",
-            json={"parameters": {"slug": slug}},
-        ).json()
-        until(lambda: ended(site, made["id"]), what="the run")
+    slugs = [
+        site.add_dataset(project, name, {"a.txt": b"x"}) for name in ("one", "two", "three", "four", "five", "six")
+    ]
+    if not whole():
+        for slug in slugs[4:]:
+            site.client.hold(slug, locked=True)
+        del slugs[4:]
 
-    assert site.statuses(slug, effective=False) == GOOD_RUN
+    def dispatch(*words: str) -> dict[str, Any]:
+        with temporary_settings({PREFECT_API_URL: site.prefect_api}):
+            code, out, err = crunch("dispatch", "--project", project, "--pool", POOL, "--json", *words)
+        assert code == 0, err
+        return dict(json.loads(out))
+
+    # The pool's limit is two, and what is scheduled is scheduled once.
+    assert [dispatch("--once")["runs"] for _ in range(2)] == [2, 0]
+    assert sorted(run["parameters"]["slug"] for run in runs_of(site, project)) == sorted(slugs[:2])
+    # Somebody else is faster with the first: its run has nothing to do, which is no failure.
+    number = site.dataset(slugs[0])["id"]
+    for stage, state in GOOD_RUN:
+        site.client.post_bare_status({"dataset": number, "stage": stage, "state": state})
+
+    with foreign_worker(site, POOL):
+        others = site.start("dispatch", "--project", project, "--pool", POOL)
+        assert dispatch()["left"] == []
+        assert others.wait(60) == 0
+
+    runs = runs_of(site, project)
+    assert sorted(run["parameters"]["slug"] for run in runs) == sorted(slugs)
+    assert {run["state"]["type"] for run in runs} == {"COMPLETED"}
+    [idle] = [run for run in runs if run["parameters"]["slug"] == slugs[0]]
+    assert "completed already" in idle["state"]["message"]
+    assert [site.statuses(slug, effective=False) for slug in slugs] == [GOOD_RUN] * len(slugs)
+
     token = site.server.tokens["alice"]
-    assert token.encode() not in site.files(slug)["env.txt"]
+    assert token.encode() not in site.files(slugs[1])["env.txt"]
     recorded = everything_in_prefect(site.prefect_api)
     blocks = httpx.post(f"{site.prefect_api}/block_documents/filter", json={}).text
-    assert slug in recorded and "crunch-token" in blocks
+    assert slugs[1] in recorded and "crunch-token" in blocks
     assert token not in recorded + blocks
-    # What is kept of a run is nothing that another machine would need: no result.
-    runs = httpx.post(f"{site.prefect_api}/flow_runs/filter", json={"flow_runs": {"tags": {"all_": [project]}}}).json()
-    assert [(run["state"]["data"] or {}).get("storage_key", "") for run in runs] == [""]
-    assert [run["tags"] for run in httpx.post(f"{site.prefect_api}/flow_runs/filter", json={}).json()].count([]) == 0
+    # What Prefect is given of a run is nothing that another machine would need: no result.
+    assert [(run["state"]["data"] or {}).get("storage_key", "") for run in runs] == [""] * len(runs)
 
 
-def test_set_up_twice_keeps_what_is_there_and_old_runs_are_deleted(site: Site, deployments: Deployments) -> None:
+@long
+def test_dispatch_takes_up_what_a_dead_machine_had_and_leaves_alone_what_no_run_processes(
+    site: Site, deployments: Deployments, tmp_path: Path
+) -> None:
+    go = tmp_path / "go"
+    project = site.add_project("Dying", f"#!/bin/bash\nwhile [ ! -e {go} ]; do sleep 0.1; done\n")
+    slug = site.add_dataset(project, "one", {"a.txt": b"x"})
+    words = ("dispatch", "--project", project, "--pool", POOL, "--json")
+    work = site.start(*words)
+    with foreign_worker(site, POOL) as worker:
+        until(lambda: (2, 1) in site.statuses(slug), what="the workflow's start")
+        family = psutil.Process(worker.pid).children(recursive=True)
+        for one in [worker, *family]:
+            with suppress(psutil.Error):
+                one.kill()
+        worker.wait()
+    go.touch()
+    site.expire(slug)
+    with foreign_worker(site, POOL):
+        out, err = work.communicate(timeout=90)
+    assert work.returncode == 0, err
+    assert json.loads(out)["runs"] == 2 and "its lease expired" in err
+    assert sorted(run["state"]["type"] for run in runs_of(site, project)) == ["COMPLETED", "CRASHED"]
+    assert site.dataset(slug)["state"] == "completed"
+
+    # Workers that lack the token: three times, then a word.
+    deployments("blocks", **{"CRUNCH_TOKEN": "wrong"})
+    site.add_dataset(project, "two", {"a.txt": b"x"})
+    with foreign_worker(site, POOL):
+        done = site.crunch(*words, code=1)
+    assert json.loads(done.stdout)["left"] == [f"{project}:two"]
+    assert {run["state"]["type"] for run in runs_of(site, project) if run["parameters"]["slug"].endswith("two")} == {
+        "FAILED"
+    }
+
+
+def test_set_up_again_wrong_words_and_old_runs(site: Site, deployments: Deployments, crunch: Any) -> None:
     name = f"next-{POOL}-birds"
     words = ("deploy", "--pool", POOL, "--project", "birds")
     assert f"crunch/{name} " in deployments(*words, "--every", "1h", "--limit", "3")
@@ -131,6 +201,22 @@ def test_set_up_twice_keeps_what_is_there_and_old_runs_are_deleted(site: Site, d
         (("pools", "--name", "new", "--type", "slurm"), "Install crunch[slurm] first."),
     ):
         assert said in deployments(*words, code=2)
+
+    project = site.add_project("P", "")
+    for words, said in (
+        (("--pool", "nowhere", "--limit", "1"), "There is no deployment crunch/run-nowhere."),
+        (("--pool", "boxes"), "There is no deployment crunch/run-boxes."),
+    ):
+        with temporary_settings({PREFECT_API_URL: site.prefect_api}):
+            code, _, err = crunch("dispatch", "--project", project, *words)
+        assert (code, said in err) == (2, True), err
+    deployments("deploy", "--pool", "boxes")
+    with temporary_settings({PREFECT_API_URL: site.prefect_api}):
+        code, _, err = crunch("dispatch", "--project", project, "--pool", "boxes")
+    assert (code, "Say how many with --limit." in err) == (2, True), err
+    with temporary_settings({PREFECT_API_URL: ""}):
+        code, _, err = crunch("dispatch", "--project", project)
+    assert (code, "Set PREFECT_API_URL" in err) == (2, True), err
 
     for _ in range(2):
         deployments("automations")

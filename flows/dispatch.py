@@ -1,0 +1,201 @@
+"""`crunch dispatch`: unprocessed datasets become flow runs of crunch/run on a work pool, so many at once.
+
+What is scheduled is a wish: the claim decides. A run whose dataset somebody else has or has processed ends at once, as
+Completed. So several dispatches, clients and schedules may be at work on one project.
+
+A dataset is scheduled once, however many dispatch it: its flow run has an idempotency key that all of them make alike,
+the slug and how many such runs it had before.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import asdict, dataclass, field
+from itertools import count, islice
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterDeploymentId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Crashed
+
+from crunch_tasks.contract import DatasetState
+from crunch_tasks.errors import CrunchError, UsageError
+from crunch_tasks.link.client import CrunchClient
+
+LOOK_S = 2.0
+PAGE = 200
+TRIES = 3
+"""Flow runs of one dataset that a dispatch sees end without having processed it, before it leaves it alone."""
+MOST_LEFT = 5
+"""Datasets left alone before it stops: it is not they that are wrong."""
+
+
+@dataclass
+class Dispatched:
+    """What a dispatch did: how many flow runs it saw begin, and the datasets that none of theirs processed."""
+
+    project: str
+    runs: int = 0
+    left: list[str] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        return 1 if self.left else 0
+
+    def as_json(self) -> dict[str, Any]:
+        return {**asdict(self), "exit_code": self.exit_code}
+
+
+def find_deployment(prefect: SyncPrefectClient, name: str) -> DeploymentResponse:
+    """Raises UsageError when it is not there."""
+    try:
+        return prefect.read_deployment_by_name(f"crunch/{name}")
+    except ObjectNotFound:
+        raise UsageError(
+            f"There is no deployment crunch/{name}. Make it with `python -m deployments deploy`."
+        ) from None
+
+
+def limit_of(prefect: SyncPrefectClient, pool: str) -> int:
+    """The work pool's own. Raises UsageError when it has none."""
+    limit = prefect.read_work_pool(pool).concurrency_limit
+    if limit is None:
+        raise UsageError(f"The work pool {pool} takes any number of runs at once. Say how many with --limit.")
+    return limit
+
+
+def choose(waiting: Iterable[str], busy: Sequence[str], left: AbstractSet[str], limit: int) -> Iterator[str]:
+    """Which datasets to schedule now: those that wait and have no run, as many as `limit` allows beside `busy` ones."""
+    free = (slug for slug in waiting if slug not in busy and slug not in left)
+    return islice(free, max(0, limit - len(busy)))
+
+
+@dataclass
+class Dispatch:
+    """One dispatch of a project's datasets to a deployment, with at most `limit` of its runs scheduled or running."""
+
+    client: CrunchClient
+    prefect: SyncPrefectClient
+    deployment: DeploymentResponse
+    project: str
+    limit: int
+    say: Callable[[str], None]
+    seen: dict[str, set[UUID]] = field(default_factory=lambda: defaultdict(set))
+    """The flow runs of each dataset that had not ended when this dispatch saw them first."""
+    left: set[str] = field(default_factory=set)
+
+    def work(self, *, once: bool) -> Dispatched:
+        """Schedule until no dataset waits, and none is being processed that might be given back; `once`: what goes now.
+
+        Raises CrunchError when the runs do not process what they are given.
+        """
+        told = ""
+        while True:
+            busy = self.fill()
+            words = f"{self.runs} runs so far, {len(busy)} scheduled or running"
+            if words != told:
+                self.say(words)
+            told = words
+            if once or not (self._is_busy(busy) or any(self._list(DatasetState.RUNNING))):
+                return Dispatched(self.project, self.runs, sorted(self.left))
+            time.sleep(LOOK_S)
+
+    def _is_busy(self, busy: Sequence[str]) -> bool:
+        """Whether runs for this project are scheduled or running; others may use the same deployment."""
+        return any(slug.startswith(f"{self.project}:") for slug in busy)
+
+    def _list(self, state: DatasetState) -> Iterator[Mapping[str, Any]]:
+        return self.client.pages("api/datasets/", project=self.project, state=state.value)
+
+    @property
+    def runs(self) -> int:
+        return sum(map(len, self.seen.values()))
+
+    def fill(self) -> list[str]:
+        """Schedule what there is room for; the datasets whose runs are scheduled or running then."""
+        # Asked before the datasets: a run that ends in between has told the server by then.
+        active = self._active()
+        head = self.client.next(self.project)
+        if any(_slug(run) == head for run in active) and self._has_lost_its_client(head):
+            self._bury([run for run in active if _slug(run) == head])
+            active = self._active()
+        busy = [_slug(run) for run in active]
+        for slug in choose(self._waiting(head), busy, self.left, self.limit):
+            if self._schedule(slug):
+                busy.append(slug)
+        return busy
+
+    def _waiting(self, head: str) -> Iterator[str]:
+        """What the next claim would take, which may be one whose lease expired, then all that are unprocessed."""
+        if not head:
+            return  # none, or the project is paused
+        yield head
+        rows = self._list(DatasetState.UNPROCESSED)
+        yield from (str(row["slug"]) for row in rows if not row["locked"] and row["slug"] != head)
+
+    def _schedule(self, slug: str) -> bool:
+        """Whether the dataset has a flow run now that has not ended: a new one, or another dispatch's."""
+        for number in count():
+            run = self.prefect.create_flow_run_from_deployment(
+                self.deployment.id,
+                parameters={"slug": slug, "only_waiting": True},
+                name=f"run {slug}",
+                tags=[self.project],
+                idempotency_key=f"{self.client.url} {slug} {number}",
+            )
+            if run.state_type not in TERMINAL_STATES:
+                self.seen[slug].add(run.id)
+                return True
+            if len(self.seen[slug]) >= TRIES:
+                self._leave(slug)
+                return False
+        return False
+
+    def _leave(self, slug: str) -> None:
+        self.left.add(slug)
+        self.say(f"{slug} is left alone: {TRIES} flow runs ended without processing it. Prefect's pages say why.")
+        if len(self.left) >= MOST_LEFT:
+            raise CrunchError(
+                f"{len(self.left)} datasets had {TRIES} flow runs each, and none processed its dataset. Look at those "
+                f"of crunch/{self.deployment.name} in Prefect's pages: the workers may lack a setting."
+            )
+
+    def _active(self) -> list[FlowRun]:
+        """The deployment's flow runs that have not ended."""
+        alive = FlowRunFilter(
+            deployment_id=FlowRunFilterDeploymentId(any_=[self.deployment.id]),
+            state=FlowRunFilterState(type=FlowRunFilterStateType(not_any_=sorted(TERMINAL_STATES))),
+        )
+        found: list[FlowRun] = []
+        while page := self.prefect.read_flow_runs(flow_run_filter=alive, limit=PAGE, offset=len(found)):
+            found += page
+        return found
+
+    def _has_lost_its_client(self, slug: str) -> bool:
+        """Of what the next claim would take: whether its lease expired."""
+        return bool(self.client.get_dataset(slug)["state"] == DatasetState.RUNNING.value)
+
+    def _bury(self, runs: list[FlowRun]) -> None:
+        """Prefect does not hear of a machine that died; the lease does. Its place on the work pool is free again."""
+        for run in runs:
+            if run.state is not None and run.state.is_running():
+                self.say(f"{_slug(run)}: its client is gone, its lease expired.")
+                self.prefect.set_flow_run_state(
+                    run.id, Crashed(message="The lease on its dataset expired."), force=True
+                )
+
+
+def _slug(run: FlowRun) -> str:
+    return str(run.parameters.get("slug", ""))
