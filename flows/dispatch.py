@@ -22,10 +22,12 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterDeploymentId,
+    FlowRunFilterName,
     FlowRunFilterState,
     FlowRunFilterStateType,
+    FlowRunFilterTags,
 )
-from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun
+from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun, StateType
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
@@ -129,7 +131,7 @@ class Dispatch:
         active = self._active()
         head = self.client.next(self.project)
         if any(_slug(run) == head for run in active) and self._has_lost_its_client(head):
-            self._bury([run for run in active if _slug(run) == head])
+            self._bury(head)
             active = self._active()
         busy = [_slug(run) for run in active]
         for slug in choose(self._waiting(head), busy, self.left, self.limit):
@@ -187,14 +189,17 @@ class Dispatch:
         """Of what the next claim would take: whether its lease expired."""
         return bool(self.client.get_dataset(slug)["state"] == DatasetState.RUNNING.value)
 
-    def _bury(self, runs: list[FlowRun]) -> None:
+    def _bury(self, slug: str) -> None:
         """Prefect does not hear of a machine that died; the lease does. Its place on the work pool is free again."""
-        for run in runs:
-            if run.state is not None and run.state.is_running():
-                self.say(f"{_slug(run)}: its client is gone, its lease expired.")
-                self.prefect.set_flow_run_state(
-                    run.id, Crashed(message="The lease on its dataset expired."), force=True
-                )
+        self.say(f"{slug}: its client is gone, its lease expired.")
+        dead = FlowRunFilter(
+            # The run of the deployment, and below it that of the dataset.
+            name=FlowRunFilterName(any_=[f"run {slug}", slug]),
+            tags=FlowRunFilterTags(all_=["crunch"]),
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING])),
+        )
+        for run in self.prefect.read_flow_runs(flow_run_filter=dead):
+            self.prefect.set_flow_run_state(run.id, Crashed(message="The lease on its dataset expired."), force=True)
 
 
 def _slug(run: FlowRun) -> str:

@@ -161,6 +161,8 @@ def test_dispatch_takes_up_what_a_dead_machine_had_and_leaves_alone_what_no_run_
     assert json.loads(out)["runs"] == 2 and "its lease expired" in err
     assert sorted(run["state"]["type"] for run in runs_of(site, project)) == ["COMPLETED", "CRASHED"]
     assert site.dataset(slug)["state"] == "completed"
+    named = httpx.post(f"{site.prefect_api}/flow_runs/filter", json={"flow_runs": {"name": {"any_": [slug]}}}).json()
+    assert sorted(run["state"]["type"] for run in named) == ["COMPLETED", "CRASHED"]
 
     # Workers that lack the token: three times, then a word.
     deployments("blocks", **{"CRUNCH_TOKEN": "wrong"})
