@@ -160,10 +160,17 @@ class Dispatch:
             if run.state_type not in TERMINAL_STATES:
                 self.seen[slug].add(run.id)
                 return True
+            if not self._still_waits(slug):
+                return False
             if len(self.seen[slug]) >= TRIES:
                 self._leave(slug)
                 return False
         return False
+
+    def _still_waits(self, slug: str) -> bool:
+        """Whether a claim could take the dataset now: its run, another dispatch's, may have come and gone meanwhile."""
+        state = self.client.get_dataset(slug)["state"]
+        return bool(state == DatasetState.UNPROCESSED.value) or self.client.next(self.project) == slug
 
     def _leave(self, slug: str) -> None:
         self.left.add(slug)

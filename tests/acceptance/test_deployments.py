@@ -175,6 +175,7 @@ def test_dispatch_takes_up_what_a_dead_machine_had_and_leaves_alone_what_no_run_
     }
 
 
+@long
 def test_set_up_again_wrong_words_and_old_runs(site: Site, deployments: Deployments, crunch: Any) -> None:
     name = f"next-{POOL}-birds"
     words = ("deploy", "--pool", POOL, "--project", "birds")
