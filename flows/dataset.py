@@ -15,6 +15,7 @@ from prefect.states import Cancelled as PrefectCancelled
 from prefect.utilities.urls import url_for
 
 from crunch_tasks.compute.leftovers import end_leftovers
+from crunch_tasks.contract import Stage
 from crunch_tasks.errors import Cancelled, CrunchError, Stopped, WorkspaceError
 from crunch_tasks.files import cleaning
 from crunch_tasks.files.workspace import Workspace
@@ -50,17 +51,21 @@ def dataset_run(slug: str, project: str) -> Any:
     with TagsContext(current_tags=set()):
         try:
             setup(run)
+            # What ends a run that waits for its turn is told of the stage that is next.
+            run.stage = Stage.WORKFLOW
             with run.turn():
                 workflow(run)
             if run.options.upload:
                 upload(run)
-        except (Cancelled, Stopped) as error:
-            # In a turn that does not come, no stage is under way.
+        except CrunchError as error:
+            # In a turn that does not come, no stage notes it.
             run.error = run.error or error
             if isinstance(error, Stopped):
                 # Before Prefect has it as cancelled, which it takes for a person's cancel.
                 run.last_words(error)
-            return PrefectCancelled(message=str(error))
+            if isinstance(error, Cancelled | Stopped):
+                return PrefectCancelled(message=str(error))
+            raise
     run.finished = True
     if run.options.upload:
         publish_summary(run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,8 +36,8 @@ while [ ! -e "{folder}/go" ]; do sleep 0.1; done
 """
 
 
-def add(site: Site, name: str, workflow: str, count: int) -> list[str]:
-    project = site.add_project(name, workflow)
+def add(site: Site, name: str, workflow: str, count: int, **values: Any) -> list[str]:
+    project = site.add_project(name, workflow, **values)
     return [site.add_dataset(project, f"d{number}", {"input.txt": b"%d" % number}) for number in range(1, count + 1)]
 
 
@@ -84,6 +85,27 @@ def test_the_first_ctrl_c_lets_what_computes_end_and_gives_the_rest_back(site: S
     assert [site.dataset(slug)["attempt"] for slug in slugs] == [0, 0, 0]
     site.crunch("loop")
     assert states() == ["completed"] * 3
+
+
+def test_one_that_is_cancelled_or_reset_while_it_waits_for_its_turn_ends_alone(site: Site, folder: Path) -> None:
+    slugs = add(site, "Waits", WAIT.format(folder=folder), 6, lease_seconds=3)
+    loop = site.start("loop", "--json", "--prefetch", "2")
+
+    def fetched() -> list[str]:
+        return [slug for slug in slugs if site.statuses(slug) == [(1, 1), (1, 2)]]
+
+    until(lambda: len(fetched()) == 2, what="two that wait for their turn")
+    cancelled, reset = fetched()
+    site.client.cancel(site.dataset_claim(cancelled))
+    until(lambda: site.dataset(cancelled)["state"] == "failed", what="the cancelled one's end")
+    assert "alice" in site.notes(cancelled)[-1]
+    site.client.reset(reset)
+    (folder / "go").touch()
+    out, err = loop.communicate(timeout=90)
+    ends = {(run["dataset"], run["result"]) for run in json.loads(out)["runs"]}
+    assert {(cancelled, "cancelled"), (reset, "lease lost")} <= ends, err
+    others = [slug for slug in slugs if slug not in (cancelled, reset)]
+    assert [site.dataset(slug)["state"] for slug in others] == ["completed"] * 4
 
 
 def test_the_second_ctrl_c_gives_everything_back(site: Site, folder: Path) -> None:
