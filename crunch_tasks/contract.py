@@ -53,6 +53,9 @@ LEASE_SECONDS = 900
 MAX_ATTEMPTS = 3
 """Expired leases after which a dataset becomes failed instead of being claimed again."""
 
+LEAST_SECONDS = 60.0
+"""The time that a client must have left for a dataset of a project of which no run was completed yet."""
+
 MAX_HEARTBEAT_SECONDS = 30.0
 NOTE_BYTES = 8 * 1024
 """The longest note on the wire, in bytes of UTF-8; longer ones keep their head and tail."""
@@ -169,6 +172,8 @@ class ClaimRequest:
     """A wish for any dataset, for one of the project with this slug, or for the dataset with this slug.
 
     `ahead` says that its client has enough to compute for now: it gets none that an idle client could start.
+    `capabilities`: what the machine has, as `needs.Resources` on the wire; without them only a dataset that asks for
+    nothing fits. One that is named needs none. `seconds`: how long the client may still work; None: there is no end.
     """
 
     request_id: str
@@ -178,9 +183,12 @@ class ClaimRequest:
     flow_run_id: str = ""
     flow_run_url: str = ""
     ahead: bool = False
+    capabilities: Mapping[str, Any] | None = None
+    seconds: float | None = None
 
-    def to_wire(self) -> dict[str, str | bool]:
-        return {name: value for name, value in asdict(self).items() if value}
+    def to_wire(self) -> dict[str, Any]:
+        # Zero seconds are to be told.
+        return {name: value for name, value in asdict(self).items() if value not in ("", None) and value is not False}
 
 
 @dataclass(frozen=True)

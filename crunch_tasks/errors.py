@@ -4,6 +4,7 @@
     +-- UsageError                  2   the command line, the environment or a settings file
     |   +-- SettingsError           2   names the file, the line and the key
     +-- NothingToProcess            3   no dataset can be claimed
+    |   +-- NothingFits           3   datasets wait, but none fits this machine
     +-- LeaseLost                   4   another claim took the dataset, or it was reset
     +-- Cancelled                   1   a person cancelled the run
     +-- Stopped                     1   the command that runs it was told to end
@@ -55,6 +56,10 @@ class NothingToProcess(CrunchError):
     """There is no dataset to process now."""
 
     exit_code = 3
+
+
+class NothingFits(NothingToProcess):
+    """Datasets wait, but none fits this machine."""
 
 
 class LeaseLost(CrunchError):

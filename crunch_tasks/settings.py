@@ -5,6 +5,7 @@ Each comes from the command line or from the environment (`CRUNCH_*`); the token
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,18 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from crunch_tasks.contract import WorkflowType
 from crunch_tasks.errors import SettingsError
+from crunch_tasks.machine import available_cores
+from crunch_tasks.needs import Resources, parse
 from crunch_tasks.storage_settings import load_storage_settings
+from crunch_tasks.until import end, end_of_job
 
 OPTION_OF = {
     "url": "--url",
     "token": "--token",
     "storage_settings": "--storage-settings",
     "directory": "--directory",
+    "labels": "--labels",
+    "until": "--until",
 }
 
 
@@ -42,6 +48,33 @@ class ClientSettings(BaseSettings):
     low_water: ByteSize = Field(
         default=ByteSize(200_000_000), description="How much of the directory's disk stays free, such as 2 GB"
     )
+
+    labels: str = Field(
+        default="", description="Words for what this machine has, such as 'avx512 fast', for datasets that ask for it"
+    )
+
+    until: str = Field(
+        default="", description="When to end, as +2h, 18:30 or ISO 8601: only what is expected to be done then is begun"
+    )
+
+    @field_validator("until")
+    @classmethod
+    def _time(cls, until: str) -> str:
+        # What counts from now on is a time from here on.
+        return end(until, dt.datetime.now().astimezone()).isoformat() if until else ""
+
+    def seconds_left(self) -> float | None:
+        """The seconds until `until`, or until the batch system ends this job; None when there is no end."""
+        stop = dt.datetime.fromisoformat(self.until) if self.until else end_of_job(os.environ)
+        return None if stop is None else max(0.0, (stop - dt.datetime.now(dt.UTC)).total_seconds())
+
+    @field_validator("labels")
+    @classmethod
+    def _words(cls, labels: str) -> str:
+        found = parse(labels)
+        if found != Resources(labels=found.labels):
+            raise ValueError("labels are words; cores, memory and GPUs are found by looking")
+        return " ".join(sorted(found.labels))
 
     @field_validator("url")
     @classmethod
@@ -82,11 +115,6 @@ def client_settings(**given: Any) -> ClientSettings:
         name = str(first["loc"][0])
         option = f"{OPTION_OF[name]} or " if name in OPTION_OF else ""
         raise SettingsError(f"{option}CRUNCH_{name.upper()}: {first['msg'].removeprefix('Value error, ')}") from None
-
-
-def available_cores() -> int:
-    """The processors that this process may use, which a batch system may have made fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class RunOptions(BaseModel):

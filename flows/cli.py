@@ -44,6 +44,7 @@ Slug = Annotated[str, typer.Argument(help="The dataset's slug, PROJECT:DATASET",
 Project = Annotated[str, typer.Option("--project", help="Only datasets of this project (its slug)")]
 Json = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON")]
 needs_all = takes_settings("url", "token", "storage_settings", "directory")
+serves = takes_settings("url", "token", "storage_settings", "directory", "labels", "until")
 takes_run = takes_options("options", RunOptions)
 
 
@@ -58,17 +59,17 @@ def run(slug: Slug, settings: ClientSettings, options: RunOptions, json_: Json =
 
 
 @app.command(name="next")
-@needs_all
+@serves
 @takes_run
 def next_(settings: ClientSettings, options: RunOptions, project: Project = "", json_: Json = False) -> None:
-    """Process the next dataset that waits; exit code 3 when there is none."""
+    """Process the next dataset that waits and fits this machine; exit code 3 when there is none."""
     from flows.next import process_next
 
     _finish(process_next(ask_for_missing(settings), options, project).as_json(), json_)
 
 
 @app.command()
-@needs_all
+@serves
 @takes_run
 @takes_options("lanes", LoopOptions)
 def loop(

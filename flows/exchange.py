@@ -47,9 +47,10 @@ def import_(
     A dataset that is there already is left as it is, so that the same file can be imported twice. Nothing is added
     unless every line is right.
 
-    CSV has the columns name, and description, details, locked, priority and base_file_path where you need them. Every
-    other column is an attribute, KEY or KEY:KIND; its kind, if not named, is the one that fits all of its values. The
-    columns latitude and longitude are a place. JSONL has an object a line, {"name": ..., "attributes": {KEY: VALUE}}.
+    CSV has the columns name, and description, details, locked, priority, needs and base_file_path where you need them.
+    Every other column is an attribute, KEY or KEY:KIND; its kind, if not named, is the one that fits all of its values.
+    The columns latitude and longitude are a place. JSONL has an object a line, such as
+    {"name": ..., "attributes": {KEY: VALUE}}.
     """
     found = _rows_of(file, format_)
     created, existing = [], []

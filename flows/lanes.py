@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
+from crunch_tasks.errors import NothingFits
 from crunch_tasks.link.lease import Lease
 from crunch_tasks.run import Result
 from crunch_tasks.settings import RunOptions
@@ -67,6 +68,7 @@ class Lanes:
         self._error: BaseException | None = None
         self._ends = False
         self._undelivered = 0
+        self._unfit = ""
         self._ask_again = 0.0
 
     def run(self) -> list[Outcome]:
@@ -94,7 +96,7 @@ class Lanes:
         nothing_left = False
         while not self._ends and self._has_room() and time.monotonic() >= self._ask_again:
             ahead = self._before_upload() >= self.workers
-            lease = self.session.claim(project=self.project, ahead=ahead)
+            lease = self._claim(ahead=ahead)
             if lease is None:
                 self._ask_again = time.monotonic() + AGAIN_S
                 nothing_left = not ahead
@@ -108,6 +110,18 @@ class Lanes:
             return self.wait and self.session.others_work(self.project)
         return True
 
+    def _claim(self, *, ahead: bool) -> Lease | None:
+        """The next lease; None when nothing waits, or nothing fits any more. Raises NothingFits if nothing ever did."""
+        try:
+            return self.session.claim(project=self.project, cores=self.options.cores, share=self.workers, ahead=ahead)
+        except NothingFits as error:
+            if not self.outcomes and not self._lanes:
+                raise
+            if str(error) != self._unfit:
+                self._unfit = str(error)
+                self.session.report.say(self._unfit)
+            return None
+
     def _has_room(self) -> bool:
         return (
             self._before_upload() < self.workers + self.prefetch and len(self._lanes) < 2 * self.workers + self.prefetch
@@ -119,15 +133,20 @@ class Lanes:
     def _start(self, lease: Lease) -> None:
         lane = _Lane(lease)
         with self._changed:
+            before = [other for other in self._lanes if other.lease.claim.slug == lease.claim.slug]
             self._lanes.append(lane)
         # Prefect knows by its context whose flow run this one belongs to.
         context = contextvars.copy_context()
         lane.thread = threading.Thread(
-            target=lambda: context.run(self._process, lane), name=f"run of {lease.claim.slug}", daemon=True
+            target=lambda: context.run(self._process, lane, before), name=f"run of {lease.claim.slug}", daemon=True
         )
         lane.thread.start()
 
-    def _process(self, lane: _Lane) -> None:
+    def _process(self, lane: _Lane, before: list[_Lane]) -> None:
+        for other in before:
+            # Taken away from it and given to us again: its workspace is to be let go first.
+            other.lease.overtaken()
+            self._wait_for(other)
         try:
             outcome = process(self.session, lane.lease, self.options, lambda: self._turn(lane))
             with self._changed:
@@ -197,6 +216,8 @@ class Lanes:
 
     def _join(self) -> None:
         for lane in [*self._lanes]:
-            if lane.thread is not None:
-                while lane.thread.is_alive():
-                    lane.thread.join(LOOK_S)
+            self._wait_for(lane)
+
+    def _wait_for(self, lane: _Lane) -> None:
+        while lane.thread is not None and lane.thread.is_alive():
+            lane.thread.join(LOOK_S)

@@ -53,9 +53,9 @@ def loop(
     project: str = "",
     options: RunOptions = RunOptions(),  # noqa: B008 - frozen
     lanes: LoopOptions = LoopOptions(),  # noqa: B008 - frozen
-) -> None:
-    """Process datasets until none waits. Server, token and storage come from the environment of the worker."""
-    run_of_deployment(lambda settings: process_all(settings, options, project, lanes))
+) -> Any:
+    """Process datasets until none waits. Server, token and storage are the worker's, or those in Prefect's blocks."""
+    return run_of_deployment(lambda settings: process_all(settings, options, project, lanes))
 
 
 if __name__ == "__main__":

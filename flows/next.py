@@ -14,9 +14,9 @@ from flows.session import open_session, run_of_deployment
 
 
 def process_next(settings: ClientSettings, options: RunOptions, project: str = "") -> Outcome:
-    """Process the next dataset (of `project`). Raises NothingToProcess when none waits."""
+    """Process the next dataset (of `project`). Raises NothingToProcess when none waits, or none that fits."""
     with open_session(settings) as session:
-        lease = session.claim(project=project)
+        lease = session.claim(project=project, cores=options.cores)
         if lease is None:
             raise NothingToProcess(f"No dataset of {project} waits." if project else None)
         return process(session, lease, options)

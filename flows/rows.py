@@ -21,7 +21,7 @@ from typing import Any
 from crunch_tasks.contract import ATTRIBUTE_KINDS
 from crunch_tasks.errors import UsageError
 
-FIELDS = ("name", "description", "details", "locked", "priority", "base_file_path")
+FIELDS = ("name", "description", "details", "locked", "priority", "needs", "base_file_path")
 PARTS = ("latitude", "longitude")
 LOCATION = "location"
 KINDS = {kind.name for kind in ATTRIBUTE_KINDS} - {"lat-long"}
@@ -199,7 +199,7 @@ def kind_of(values: Iterable[Any], kinds: Mapping[str, Callable[[str], bool]]) -
 def from_wire(dataset: Mapping[str, Any]) -> dict[str, Any]:
     """What a dataset of the API is as a row; fields that have their usual value are left out."""
     usual = {"locked": False, "priority": 0, "base_file_path": str(dataset["slug"]).replace(":", "/")}
-    values = {name: dataset[name] for name in FIELDS if dataset[name] != usual.get(name, "")}
+    values = {name: dataset[name] for name in FIELDS if dataset.get(name, "") != usual.get(name, "")}
     return {**values, "attributes": [dict(attribute) for attribute in dataset["attributes"]]}
 
 

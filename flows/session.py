@@ -16,7 +16,7 @@ from prefect.settings import PREFECT_API_URL
 from prefect.states import Completed
 
 from crunch_tasks.contract import LEASE_SECONDS, DatasetState
-from crunch_tasks.errors import CrunchError, NothingToProcess, Refused, SettingsError, WorkspaceError
+from crunch_tasks.errors import CrunchError, NothingFits, NothingToProcess, Refused, SettingsError, WorkspaceError
 from crunch_tasks.files.disk import RESERVE_BYTES, low_disk
 from crunch_tasks.files.opening import open_storage
 from crunch_tasks.files.storage import Storage, check_reachable, timeout_for
@@ -24,6 +24,8 @@ from crunch_tasks.files.workspace import check_directory
 from crunch_tasks.link.claims import Claims, HeldRequest
 from crunch_tasks.link.client import CrunchClient
 from crunch_tasks.link.lease import Lease
+from crunch_tasks.machine import resources
+from crunch_tasks.needs import parse
 from crunch_tasks.settings import ClientSettings, client_settings
 from crunch_tasks.stopping import stoppable
 from crunch_tasks.storage_settings import secrets_of
@@ -62,12 +64,15 @@ class Session:
         storage = functools.partial(self.storage, LEASE_SECONDS)
         return Leftovers(self.settings.directory, self.client, self.claims, storage, self.report.say)
 
-    def claim(self, *, project: str = "", dataset: str = "", ahead: bool = False) -> Lease | None:
-        """A lease on `dataset`, or on the next one that waits (of `project`); None when none does. `ahead` as in the
-        claim's request: none that an idle client could start.
+    def claim(
+        self, *, project: str = "", dataset: str = "", cores: int = 0, share: int = 1, ahead: bool = False
+    ) -> Lease | None:
+        """A lease on `dataset`, or on the next one that waits (of `project`) and fits this machine, of which a workflow
+        gets `cores` and one part in `share` of the rest; None when none waits. `ahead` as in the claim's request: none
+        that an idle client could start.
 
         A claim that a dead command of this directory left is gone on with first, while it is still current. Raises
-        WorkspaceError when too little of the disk is free: one dataset after another would fail.
+        WorkspaceError when too little of the disk is free: one dataset after another would fail; NothingFits.
         """
         # Room for the last words of a run is needed whatever the mark is.
         problem = low_disk(self.settings.directory, max(self.settings.low_water, 2 * RESERVE_BYTES))
@@ -86,7 +91,11 @@ class Session:
                 self.report.say(f"Going on with {slug}, which an earlier command here left unfinished.")
                 return lease
             lease.release("its client died, and the next one was to do something else")
-        return self.claims.new(project=project, dataset=dataset, ahead=ahead).send(self.client)
+        if dataset:
+            return self.claims.new(project=project, dataset=dataset).send(self.client)
+        has = resources(cores, share, parse(self.settings.labels).labels)
+        left = self.settings.seconds_left()
+        return self.claims.new(project=project, ahead=ahead, capabilities=has, seconds=left).send(self.client)
 
     def others_work(self, project: str) -> bool:
         """Whether a dataset (of `project`) is running; once all of our own have ended, it is another client's."""
@@ -103,6 +112,8 @@ class Session:
     def _again(self, request: HeldRequest) -> Lease | None:
         try:
             return request.send(self.client)
+        except NothingFits:
+            return None
         except Refused as error:
             # It ended meanwhile, or what it asked for is not there any more: nothing is left to do for it.
             if request.granted is not None:

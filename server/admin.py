@@ -16,7 +16,7 @@ from rest_framework.authtoken.models import Token
 from server.forms import RawTextField, RawTextModelForm
 from server.models import Attribute, Change, Claim, Dataset, Item, Membership, Project, Status
 from server.models.datasets import BASE_PATH_LENGTH, LIFE_FIELDS
-from server.services import catalogue, datasets, workflows
+from server.services import catalogue, datasets, queue, workflows
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Any]
@@ -74,6 +74,8 @@ class DatasetForm(NodeForm):
         super().place()
         if not self.instance._state.adding and "base_file_path" in self.changed_data:
             catalogue.check_move(self.instance, self.instance.base_file_path)
+        if not self.instance._state.adding and "needs" in self.changed_data:
+            queue.check_kinds(self.instance.project, [self.instance.needs])
 
 
 class NodeAdmin(ModelAdmin):
@@ -135,7 +137,7 @@ class DatasetAdmin(NodeAdmin):
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         # Others set these too: what counts is whether the person who saves changed what the page showed.
-        if db_field.name in ("locked", "priority"):
+        if db_field.name in ("locked", "priority", "needs"):
             kwargs["show_hidden_initial"] = True
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 

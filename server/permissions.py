@@ -81,6 +81,7 @@ CHANGES_OF = {
     "lease_seconds": Act.MANAGE,
     "max_attempts": Act.MANAGE,
     "workflow_timeout_s": Act.MANAGE,
+    "needs": Act.MANAGE,
 }
 """The acts that changes of these fields of a project are; of any other field it is EDIT."""
 

@@ -24,9 +24,10 @@ from typing import NamedTuple, Self
 from crunch_tasks.contract import ClaimRequest
 from crunch_tasks.crash import Point, reached
 from crunch_tasks.durable import STATE_FOLDER, make_folder, sync_folder
-from crunch_tasks.errors import CrunchError, Refused, WorkspaceError
+from crunch_tasks.errors import CrunchError, NothingFits, Refused, WorkspaceError
 from crunch_tasks.link.client import CrunchClient
 from crunch_tasks.link.lease import RELEASE_PATIENCE_S, Lease, boot_clock
+from crunch_tasks.needs import Resources
 
 TORN_S = 3600
 """A request that is not whole after so many seconds was never sent: the process that wrote it was killed."""
@@ -62,14 +63,17 @@ class HeldRequest:
         """The lease that the server gives for it, the same one again after a crash; None when there is none.
 
         A refused request is forgotten: Refused with code `claim_ended` says of a leftover that nothing is left to do.
+        Raises NothingFits when datasets wait, but ask for more than was offered.
         When the server does not answer (ServerUnavailable) the request stays, for it may have been granted.
         """
         sent_at = boot_clock()
         try:
             claim = client.claim(self.request)
             reached(Point.CLAIM_ANSWERED)
-        except Refused:
+        except Refused as error:
             self.forget()
+            if error.code == "unfit":
+                raise NothingFits(str(error)) from None
             raise
         except Exception:
             raise
@@ -135,8 +139,12 @@ class Claims:
         flow_run_id: str = "",
         flow_run_url: str = "",
         ahead: bool = False,
+        capabilities: Resources | None = None,
+        seconds: float | None = None,
     ) -> HeldRequest:
-        """A request for any dataset, one of `project`, or `dataset` (slugs). Raises WorkspaceError."""
+        """A request for any dataset that fits the `capabilities` of this machine and the `seconds` that it has left,
+        one of `project`, or `dataset`, which need not fit (slugs). Raises WorkspaceError.
+        """
         request = ClaimRequest(
             request_id=str(uuid.uuid4()),
             client=f"{socket.gethostname()}:{os.getpid()}",
@@ -145,6 +153,8 @@ class Claims:
             flow_run_id=flow_run_id,
             flow_run_url=flow_run_url,
             ahead=ahead,
+            capabilities=capabilities.to_wire() if capabilities else None,
+            seconds=seconds,
         )
         make_folder(self.folder)
         path = self.folder / f"{request.request_id}.json"

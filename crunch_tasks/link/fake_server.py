@@ -15,6 +15,7 @@ import httpx
 
 from crunch_tasks.contract import (
     LEASE_SECONDS,
+    LEAST_SECONDS,
     MAX_ATTEMPTS,
     DatasetState,
     Stage,
@@ -23,6 +24,7 @@ from crunch_tasks.contract import (
     heartbeat_seconds,
 )
 from crunch_tasks.link.client import CrunchClient
+from crunch_tasks.needs import Resources, parse
 
 Body = dict[str, Any]
 
@@ -85,6 +87,7 @@ class FakeServer:
             "lease_seconds": self.lease_seconds,
             "max_attempts": self.max_attempts,
             "workflow_timeout_s": None,
+            "needs": "",
             "visibility": "private",
             **values,
         }
@@ -105,6 +108,7 @@ class FakeServer:
             "state": DatasetState.UNPROCESSED.value,
             "locked": False,
             "attempt": 0,
+            "needs": "",
             "fence": 0,
             **values,
         }
@@ -163,8 +167,16 @@ class FakeServer:
                 if claim.ended:
                     raise _Problem(409, "The claim with this request_id has ended.", "claim_ended")
                 return httpx.Response(200, json=self._claim_body(claim))
-        dataset = self._named(body["dataset"]) if body.get("dataset") else self._candidate(body.get("project", ""))
-        if dataset is None or (body.get("ahead") and not self._enough_waits(body.get("project", ""))):
+        project = body.get("project", "")
+        has = Resources.from_wire(body.get("capabilities") or {})
+        dataset = self._named(body["dataset"]) if body.get("dataset") else self._candidate(project, has)
+        left = LEAST_SECONDS if body.get("dataset") else body.get("seconds", LEAST_SECONDS)
+        if dataset is not None and left < LEAST_SECONDS:
+            told = f"{dataset['parent']} may take {LEAST_SECONDS:.0f} s, and {left:.0f} s are left"
+            raise _Problem(409, f"Datasets wait, but none fits this machine: {told}.", "unfit")
+        if dataset is None and body.get("capabilities") is not None:
+            self._refuse_unfit(project, has)
+        if dataset is None or (body.get("ahead") and not self._enough_waits(project)):
             return httpx.Response(204)
         if dataset["state"] == DatasetState.RUNNING.value:
             dataset["attempt"] += 1
@@ -204,11 +216,11 @@ class FakeServer:
             raise _Problem(409, f"{slug} is being processed.", "leased")
         return dataset
 
-    def _candidate(self, project: str) -> Body | None:
+    def _candidate(self, project: str, has: Resources = Resources()) -> Body | None:  # noqa: B008 - frozen
         if project and project not in self.projects:
             raise _Problem(404, f"There is no project {project!r}.", "not_found")
         for dataset in self.datasets.values():
-            if dataset["locked"] or project not in ("", dataset["parent"]):
+            if dataset["locked"] or project not in ("", dataset["parent"]) or self._lacking(dataset, has):
                 continue
             if dataset["state"] == DatasetState.UNPROCESSED.value:
                 return dataset
@@ -218,6 +230,18 @@ class FakeServer:
                 self._end_claim_of(dataset)
                 dataset.update(state=DatasetState.FAILED.value, fence=dataset["fence"] + 1)
         return None
+
+    def _lacking(self, dataset: Body, has: Resources) -> str:
+        """What the dataset asks for and is not there; empty when all is."""
+        lacking = has.lacks(parse(dataset["needs"] or self.projects[dataset["parent"]]["needs"]))
+        return str(lacking) if lacking != Resources() else ""
+
+    def _refuse_unfit(self, project: str, has: Resources) -> None:
+        for dataset in self.datasets.values():
+            waits = dataset["state"] == DatasetState.UNPROCESSED.value and not dataset["locked"]
+            if waits and project in ("", dataset["parent"]) and (lacking := self._lacking(dataset, has)):
+                told = f"{dataset['parent']} asks for {lacking}"
+                raise _Problem(409, f"Datasets wait, but none fits this machine: {told}.", "unfit")
 
     def _lease_is_live(self, dataset: Body) -> bool:
         _, expires = self._leases.get(dataset["slug"], (0, 0.0))

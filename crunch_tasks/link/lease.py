@@ -162,6 +162,10 @@ class Lease:
         """
         self._end(Cancelled(message))
 
+    def overtaken(self) -> None:
+        """The server gave the dataset to another claim: `check` raises LeaseLost from now on."""
+        self._end(LeaseLost(f"The lease on {self.claim.slug} was lost to another claim. Nothing was published."))
+
     def interrupt(self, message: str) -> None:
         """The command is told to end: `check` raises Stopped from now on, and the dataset is to be given back."""
         self._end(Stopped(message))

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from crunch_tasks.errors import CrunchError, SettingsError, UsageError
 from crunch_tasks.files.opening import open_storage
 from crunch_tasks.files.storage import check_reachable
-from crunch_tasks.settings import available_cores
+from crunch_tasks.machine import available_cores
 from crunch_tasks.storage_settings import load_storage_settings
 from deployments.local import Service, add_superuser, bare_environment, folder_storage, manage, token_of
 from deployments.stack import databases

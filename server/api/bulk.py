@@ -92,7 +92,7 @@ class NewDatasetSerializer(DatasetSerializer):
     attributes = NewAttributesField()  # type: ignore[assignment]
 
     class Meta(DatasetSerializer.Meta):
-        fields = ["name", "description", "details", "locked", "priority", "base_file_path", "attributes"]
+        fields = ["name", "description", "details", "locked", "priority", "needs", "base_file_path", "attributes"]
         read_only_fields: list[str] = []
 
 

@@ -16,7 +16,7 @@ from rest_framework.response import Response
 
 from server.api import tags
 from server.api.base import API, problems
-from server.api.fields import ActSerializer, ItemSlugField, RawTextField
+from server.api.fields import ActSerializer, ItemSlugField, NeedsField, RawTextField
 from server.api.filters import DATASETS, ITEMS, PROJECTS
 from server.api.noted import CATALOGUE_ACTS, check_item, noted
 from server.kinds import KINDS, ExplicitBooleanField
@@ -76,12 +76,13 @@ class NodeSerializer(serializers.ModelSerializer[Any]):
 class ProjectSerializer(NodeSerializer):
     workflow = RawTextField()
     paused = ExplicitBooleanField(required=False)
+    needs = NeedsField(help_text="What its datasets ask of a machine.")
 
     class Meta:
         model = Project
         fields = [
             *("id", "name", "slug", "description", "details", "workflow", "workflow_type"),
-            *("lease_seconds", "max_attempts", "workflow_timeout_s", "visibility", "paused"),
+            *("lease_seconds", "max_attempts", "workflow_timeout_s", "needs", "visibility", "paused"),
         ]
 
     def create(self, validated_data: dict[str, Any]) -> Project:
@@ -129,12 +130,13 @@ class DatasetSerializer(NodeSerializer):
         required=False, allow_blank=True, max_length=BASE_PATH_LENGTH, trim_whitespace=False
     )
     locked = ExplicitBooleanField(required=False)
+    needs = NeedsField(help_text="What it asks of a machine, in place of what its project asks; `none` asks nothing.")
 
     class Meta:
         model = Dataset
         fields = [
             *("id", "name", "slug", "parent", "description", "details", "attributes", "items", "base_file_path"),
-            *("state", "locked", "attempt", "priority", "manifest_sha256", "manifest_fence"),
+            *("state", "locked", "attempt", "priority", "needs", "manifest_sha256", "manifest_fence"),
         ]
         read_only_fields = ["state", "attempt", "manifest_sha256", "manifest_fence"]
 

@@ -12,13 +12,30 @@ from rest_framework.response import Response
 
 from crunch_tasks import contract
 from crunch_tasks.errors import Refused
+from crunch_tasks.needs import MOST_BYTES, MOST_OF_A_KIND, label
 from server.api.base import API, problems, signed_in
 from server.api.catalogue import DatasetSerializer, ProjectSerializer
 from server.api.fields import CappedTextField, LogTailField, OptionalTextField, ProgressField, WebAddressField
+from server.kinds import FiniteFloatField
 from server.models import Claim, Dataset, Installation, Project
 from server.models.items import SLUG_LENGTH
 from server.permissions import Act, actor_of, project_of
 from server.services import audit, claims, queue
+
+
+class CapabilitiesSerializer(serializers.Serializer[Any]):
+    """What the client's machine has. What is left out it has not."""
+
+    cores = serializers.IntegerField(default=0, min_value=0, max_value=MOST_OF_A_KIND)
+    memory = serializers.IntegerField(default=0, min_value=0, max_value=MOST_BYTES, help_text="In bytes.")
+    gpus = serializers.IntegerField(default=0, min_value=0, max_value=MOST_OF_A_KIND)
+    labels = serializers.ListField(child=serializers.CharField(max_length=64), default=list, max_length=100)
+
+    def validate_labels(self, labels: list[str]) -> list[str]:
+        try:
+            return [label(word) for word in labels]
+        except ValueError as error:
+            raise serializers.ValidationError(str(error)) from error
 
 
 class ClaimRequestSerializer(serializers.Serializer[Any]):
@@ -30,6 +47,16 @@ class ClaimRequestSerializer(serializers.Serializer[Any]):
     flow_run_url = WebAddressField()
     ahead = serializers.BooleanField(
         default=False, help_text="It has enough to compute for now: none that an idle client could start."
+    )
+    capabilities = CapabilitiesSerializer(
+        required=False, allow_null=True, default=None, help_text="Without it, only what asks for nothing is given."
+    )
+    seconds = FiniteFloatField(
+        required=False,
+        allow_null=True,
+        default=None,
+        min_value=0,
+        help_text="How long the client may still work, if there is an end.",
     )
 
 
@@ -118,7 +145,9 @@ class ClaimsView(API):
         },
     )
     def post(self, request: Request) -> Response:
-        """Claim the next dataset, of one project or of any, or one that is named."""
+        """Claim the next dataset, of one project or of any, or one that is named. 409 `unfit`: datasets wait, but the
+        client told its capabilities, or its time, and none fits.
+        """
         asked = ClaimRequestSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         wanted = contract.ClaimRequest(**asked.validated_data)

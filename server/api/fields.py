@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from rest_framework import serializers
 
 from crunch_tasks.contract import cap_log_tail, cap_note
+from crunch_tasks.needs import NEEDS_LENGTH, canonical
 from server.models import Project
 from server.permissions import Act, actor_of
 
@@ -41,6 +42,19 @@ class OptionalTextField(serializers.CharField):
 
     def run_validation(self, data: Any = serializers.empty) -> Any:
         return super().run_validation(data) or ""
+
+
+class NeedsField(serializers.CharField):
+    """What is asked of a machine, given back as the one text of `crunch_tasks.needs`; empty when it may be left out."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"required": False, "allow_blank": True, "max_length": NEEDS_LENGTH, **kwargs})
+
+    def to_internal_value(self, data: Any) -> str:
+        try:
+            return canonical(super().to_internal_value(data))
+        except ValueError as error:
+            raise serializers.ValidationError(str(error)) from error
 
 
 class NoteField(OptionalTextField):

@@ -10,6 +10,7 @@ from server.models.installation import Installation
 from server.models.items import Item
 from server.models.log_tails import LogTail
 from server.models.members import AccessToken, Membership, Role
+from server.models.past_runs import PastRun
 from server.models.projects import Project
 from server.models.sign_in import SignInAttempt
 from server.models.statuses import Status
@@ -27,6 +28,7 @@ __all__ = [
     "Item",
     "LogTail",
     "Membership",
+    "PastRun",
     "Project",
     "Role",
     "SignInAttempt",

@@ -11,7 +11,9 @@ from django.db.models import Q
 from django.utils import timezone
 
 from crunch_tasks.contract import DatasetState, Stage, State
+from crunch_tasks.needs import NEEDS_LENGTH
 from server.models.failures import Failure
+from server.models.fields import NeedsField, PlainCharField
 from server.models.items import SLUG_LENGTH, Item
 from server.models.projects import Project
 
@@ -38,14 +40,6 @@ LIFE_FIELDS = frozenset(
 """The columns that only `server.services` writes."""
 
 BASE_PATH_LENGTH = 1023
-
-
-class PlainCharField(models.CharField):  # type: ignore[type-arg]
-    """Text that every database orders by its characters' numbers, so that what begins alike stands together."""
-
-    def db_parameters(self, connection: Any) -> dict[str, Any]:
-        collation = "C" if connection.vendor == "postgresql" else None
-        return {**super().db_parameters(connection), "collation": collation}
 
 
 class DatasetQuerySet(models.QuerySet["Dataset"]):
@@ -79,6 +73,13 @@ class Dataset(Item):
     )
     locked = models.BooleanField(default=False, help_text="Held: nobody claims it until it is let go.")
     priority = models.IntegerField(default=0, help_text="Higher ones are claimed first.")
+    needs = NeedsField(
+        max_length=NEEDS_LENGTH,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="What it asks of a machine, in place of what its project asks; `none` asks nothing.",
+    )
 
     state = models.CharField(
         max_length=16,
@@ -128,8 +129,8 @@ class Dataset(Item):
         # The claim index holds only what can be claimed, so that a claim costs the same however many are done.
         indexes = [
             models.Index(
-                fields=["project", "-priority", "item_ptr"],
-                name="server_claim_in_project",
+                fields=["project", "needs", "-priority", "item_ptr"],
+                name="server_claim_by_needs",
                 condition=Q(state=DatasetState.UNPROCESSED.value, locked=False),
             ),
             models.Index(

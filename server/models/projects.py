@@ -6,6 +6,8 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
 from crunch_tasks.contract import LEASE_SECONDS, MAX_ATTEMPTS, Visibility, WorkflowType
+from crunch_tasks.needs import EXAMPLE, NEEDS_LENGTH
+from server.models.fields import NeedsField
 from server.models.items import Item
 
 WEEK_SECONDS = 7 * 24 * 3600
@@ -32,6 +34,13 @@ class Project(Item):
     )
     workflow_timeout_s = models.PositiveIntegerField(
         null=True, blank=True, validators=[MinValueValidator(1)], help_text="Seconds until a workflow is ended, if any."
+    )
+    needs = NeedsField(
+        max_length=NEEDS_LENGTH,
+        blank=True,
+        default="",
+        db_default="",
+        help_text=f"What its datasets ask of a machine, such as `{EXAMPLE}`: only a client that has it gets them.",
     )
     visibility = models.CharField(
         max_length=16,

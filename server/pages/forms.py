@@ -62,13 +62,14 @@ class ProjectForm(NodeForm):
         model = Project
         fields: ClassVar = [
             *("name", "description", "details", "visibility", "workflow_type", "workflow"),
-            *("lease_seconds", "max_attempts", "workflow_timeout_s"),
+            *("lease_seconds", "max_attempts", "workflow_timeout_s", "needs"),
         ]
         labels: ClassVar = {
             "workflow_type": "Kind of workflow",
             "lease_seconds": "Lease, in seconds",
             "max_attempts": "Attempts at most",
             "workflow_timeout_s": "Time limit, in seconds",
+            "needs": "What a machine needs",
         }
 
 
@@ -83,8 +84,8 @@ class DatasetForm(NodeForm):
 
     class Meta:
         model = Dataset
-        fields: ClassVar = ["name", "description", "details", "base_file_path", "priority", "locked"]
-        labels: ClassVar = {"locked": "Held"}
+        fields: ClassVar = ["name", "description", "details", "base_file_path", "priority", "needs", "locked"]
+        labels: ClassVar = {"locked": "Held", "needs": "What a machine needs"}
 
 
 class ItemForm(NodeForm):

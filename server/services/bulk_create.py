@@ -12,7 +12,7 @@ from django.db import IntegrityError, connection, transaction
 
 from crunch_tasks.errors import Refused
 from server.models import Attribute, Dataset, Item, Project
-from server.services import catalogue, counts
+from server.services import catalogue, counts, queue
 
 BATCH = 500
 """Rows of one INSERT, so that a statement stays of moderate size."""
@@ -99,6 +99,10 @@ def _planned(project: Project, rows: Mapping[int, NewDataset], errors: Errors, s
     paths = _paths(
         project, {row: (slug, rows[row].values.get("base_file_path", "")) for row, slug in slugs.items()}, errors
     )
+    try:
+        queue.check_kinds(project, [rows[row].values.get("needs", "") for row in slugs])
+    except ValidationError as error:
+        errors.setdefault(min(slugs), {}).update(error.message_dict)
     if errors:
         raise RowsWrong(dict(sorted(errors.items())))
     datasets = {

@@ -16,7 +16,7 @@ from crunch_tasks.contract import DatasetState
 from server.models import Dataset, Item, Membership, Project, Role
 from server.models.datasets import BASE_PATH_LENGTH
 from server.models.items import SLUG_LENGTH
-from server.services import counts, life, workflows
+from server.services import counts, life, queue, workflows
 
 SLUG_PART_BYTES = 100
 """A name's share of a slug; short enough for a folder's name, and for a few levels of the tree."""
@@ -69,6 +69,7 @@ def prepare(node: Item) -> None:
         node.key = key_of(node.slug)
         node.base_file_path = node.base_file_path or free_path(node.project, usual_path(node.slug))
         check_base_path(node.project, node.base_file_path)
+        queue.check_kinds(node.project, [node.needs])
 
 
 def set_base_path(dataset: Dataset, path: str) -> None:

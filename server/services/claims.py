@@ -17,6 +17,7 @@ from django.utils import timezone
 from crunch_tasks.contract import ClaimRequest, DatasetState, Stage, State
 from crunch_tasks.crash import Point, reached
 from crunch_tasks.errors import Refused
+from crunch_tasks.needs import Resources
 from server.models import Claim, Dataset, LogTail, Project
 from server.models.claims import ClaimEnd
 from server.permissions import Act, Actor
@@ -32,20 +33,22 @@ def claim(user: User, request: ClaimRequest, among: QuerySet[Project] | None = N
 
     The same user's same request_id gets the same claim while it is current, but not for ever: a client that died at
     work as often as the project has attempts fails the dataset. Raises Refused: 404 for an unknown project or dataset,
-    409 `claim_ended`, `leased`, `locked`, `paused`.
+    409 `claim_ended`, `leased`, `locked`, `paused`, `unfit`.
     """
     projects = Actor(user).projects(Act.RUN) if among is None else among
     if request.project:
         projects = projects.filter(slug=request.project)
+    offer = queue.Offer(Resources.from_wire(request.capabilities or {}), request.seconds)
     while True:
         try:
             with transaction.atomic():
                 if (earlier := _repeat(user, request.request_id)) is None:
                     if request.ahead and not counts.enough_waits(projects):
                         return None
-                    dataset = _named(request, projects) if request.dataset else queue.pick(projects)
+                    dataset = _named(request, projects) if request.dataset else queue.pick(projects, offer)
                     if dataset is None:
                         _check_project(request.project, projects)
+                        _check_fit(request, projects, offer)
                         return None
                     # One that is given up has failed now. A wish for any looks further, a named one is taken anew.
                     if life.give_up(dataset):
@@ -174,6 +177,12 @@ def _check_project(slug: str, found: QuerySet[Project]) -> None:
     """Raises Refused (404) when a project was asked for and there is none."""
     if slug and not found.exists():
         raise Refused(f"There is no project {slug!r}.", 404, "not_found")
+
+
+def _check_fit(request: ClaimRequest, projects: QuerySet[Project], offer: queue.Offer) -> None:
+    """Raises Refused (409 `unfit`) when a client that told its machine or its time gets nothing and datasets wait."""
+    if (request.capabilities, request.seconds) != (None, None) and (sentence := queue.unfit(projects, offer)):
+        raise Refused(sentence, 409, "unfit")
 
 
 def _named(request: ClaimRequest, projects: QuerySet[Project]) -> Dataset:

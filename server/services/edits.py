@@ -10,7 +10,7 @@ from django.db import transaction
 
 from server.models import Attribute, Dataset, Item, Project
 from server.permissions import CHANGES_OF, Act, Actor, project_of
-from server.services import audit, catalogue, workflows
+from server.services import audit, catalogue, queue, workflows
 
 
 def require_changes(actor: Actor, project: Project, values: Mapping[str, Any]) -> None:
@@ -24,7 +24,8 @@ def save_changes(node: Item, author: User | AnonymousUser, values: Mapping[str, 
     """Save these fields of the node, and a new version of a workflow.
 
     Nothing else is written: the rest may have changed since the node was read, a hold was set for example. Raises
-    ValidationError for a path that `catalogue.check_move` refuses, DatabaseError when the node is there no more.
+    ValidationError for what `catalogue.check_move` and `queue.check_kinds` refuse, DatabaseError when the node is there
+    no more.
     """
     changes = dict(values)
     with transaction.atomic():
@@ -32,6 +33,8 @@ def save_changes(node: Item, author: User | AnonymousUser, values: Mapping[str, 
             path = changes.pop("base_file_path", "") or node.base_file_path
             if path != node.base_file_path:
                 catalogue.set_base_path(node, path)
+            if changes.get("needs", node.needs) != node.needs:
+                queue.check_kinds(node.project, [changes["needs"]])
         for name, value in changes.items():
             setattr(node, name, value)
         node.save(update_fields=[*changes, "modified"])

@@ -1,47 +1,129 @@
 """Which dataset comes next: unprocessed ones and expired leases, none that is held, higher priority first, then older.
 
-The queries use the claim indexes only, so that their cost does not grow with the number of datasets.
+Only those that ask for nothing that the claim does not offer. The queries use the claim indexes only, so that their
+cost does not grow with the number of datasets.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Collection
+from typing import Any, NamedTuple
 
-from django.db.models import OuterRef, QuerySet, Subquery
+from django.core.exceptions import EmptyResultSet, ValidationError
+from django.db import connection
+from django.db.models import QuerySet
 from django.utils import timezone
 
+from crunch_tasks.needs import Resources, parse
 from server.models import Dataset, Project
 from server.models.datasets import DatasetQuerySet
+from server.services import forecast
 
 RANK = ("-priority", "pk")
 
+MOST_KINDS = 100
+"""So many different texts of needs wait in a project at most: each costs a claim a few looks into the index."""
 
-def pick(projects: QuerySet[Project]) -> Dataset | None:
-    """The next candidate of these projects, its row locked until the transaction ends.
+NAMED = 5
+"""So many kinds of datasets that do not fit are told of; of others, that there are some."""
+
+_WAITS = "d.state = 'unprocessed' AND NOT d.locked"
+
+# From one text of needs to the next in the index: Django has no words for a query that steps.
+_HEADS = f"""
+WITH RECURSIVE ready(project, own) AS ({{projects}}), kind(project, own, needs) AS (
+    SELECT project, own, (
+        SELECT d.needs FROM server_dataset AS d
+        WHERE d.project_id = ready.project AND {_WAITS} ORDER BY d.needs LIMIT 1
+    ) FROM ready
+    UNION ALL
+    SELECT project, own, (
+        SELECT d.needs FROM server_dataset AS d
+        WHERE d.project_id = kind.project AND d.needs > kind.needs AND {_WAITS} ORDER BY d.needs LIMIT 1
+    ) FROM kind WHERE needs IS NOT NULL
+)
+SELECT project, own, needs, (
+    SELECT d.priority FROM server_dataset AS d
+    WHERE d.project_id = kind.project AND d.needs = kind.needs AND {_WAITS}
+    ORDER BY d.priority DESC, d.item_ptr_id LIMIT 1
+), (
+    SELECT d.item_ptr_id FROM server_dataset AS d
+    WHERE d.project_id = kind.project AND d.needs = kind.needs AND {_WAITS}
+    ORDER BY d.priority DESC, d.item_ptr_id LIMIT 1
+)
+FROM kind WHERE needs IS NOT NULL
+"""  # noqa: S608 - of this file's own words
+
+
+class Offer(NamedTuple):
+    """What a claim offers to the dataset that it gets."""
+
+    resources: Resources = Resources()
+    seconds: float | None = None
+    """How long its client may still work; None: there is no end."""
+
+
+NO_OFFER = Offer()
+"""That of a client which says nothing of its machine: it gets what asks for nothing."""
+
+
+def pick(projects: QuerySet[Project], offer: Offer = NO_OFFER) -> Dataset | None:
+    """The next candidate of these projects that fits, its row locked until the transaction ends.
 
     It may be an expired lease that is used up. A paused project has none.
     """
-    heads = _heads(projects)
-    late = _late(projects)
+    heads = _fitting(projects, offer)
+    late = _late(projects, offer)
     found = None
     # Read before locking: a row that is locked and not taken would look taken to others.
     if (late_rank := _first_rank(late)) and (not heads or late_rank < heads[0].rank):
         found = _lock_first(late)
     for head in heads:
         if found is None:
-            found = _lock_first(Dataset.objects.claimable().filter(project=head.project))
+            found = _lock_first(Dataset.objects.claimable().filter(project=head.project, needs=head.needs))
     return found
 
 
-def peek(projects: QuerySet[Project]) -> Dataset | None:
-    """The dataset of these projects that the next claim would take. Changes nothing."""
+def peek(projects: QuerySet[Project], offer: Offer = NO_OFFER) -> Dataset | None:
+    """The dataset of these projects that the next claim with this offer would take. Changes nothing."""
     related = Dataset.objects.select_related("project", "claim")
-    late = _late(projects).order_by(*RANK).select_related("project", "claim")
+    late = _late(projects, offer).order_by(*RANK).select_related("project", "claim")
+    heads = _fitting(projects, offer)
     found = [
-        *(related.get(pk=head.rank[1]) for head in _heads(projects)[:1]),
+        *(related.get(pk=head.rank[1]) for head in heads[:1]),
         next((row for row in late.iterator() if not cancelled(row) and not used_up(row)), None),
     ]
     return min((dataset for dataset in found if dataset), key=lambda row: (-row.priority, row.pk), default=None)
+
+
+def unfit(projects: QuerySet[Project], offer: Offer) -> str:
+    """A sentence on the datasets of these projects that wait and do not fit the offer; empty when none waits."""
+    heads = _heads(projects.filter(paused=False))
+    slugs = dict(Project.objects.filter(pk__in={head.project for head in heads}).values_list("pk", "slug"))
+    asking = {f"{slugs[head.project]} asks for {head.lacking(offer)}" for head in heads if not head.fits(offer)}
+    times = forecast.too_long(slugs.keys(), offer.seconds)
+    slow = {
+        f"{slugs[head.project]} may take {_minutes(times[head.project])}, and {_minutes(offer.seconds or 0)} are left"
+        for head in heads
+        if head.fits(offer) and head.project in times
+    }
+    told = [*sorted(asking), *sorted(slow)]
+    if not told:
+        return ""
+    more = ["..."] if len(told) > NAMED else []
+    return f"Datasets wait, but none fits this machine: {'; '.join([*told[:NAMED], *more])}."
+
+
+def check_kinds(project: Project, needs: Collection[str]) -> None:
+    """Raises ValidationError if datasets that wait in the project would ask for too many different things with these
+    texts. What asks as its project does is not looked at.
+    """
+    if not (asked := {text for text in needs if text}):
+        return
+    there = {head.needs for head in _heads(Project.objects.filter(pk=project.pk))}
+    if len(there | asked) > MOST_KINDS:
+        told = f"Datasets that wait in a project ask for at most {MOST_KINDS} different things. Ask in rounder numbers."
+        raise ValidationError({"needs": told})
 
 
 def cancelled(dataset: Dataset) -> bool:
@@ -55,30 +137,63 @@ def used_up(dataset: Dataset) -> bool:
 
 
 class _Head(NamedTuple):
-    """The first dataset that waits in a project."""
+    """The first dataset that waits in a project, of those with the same text of needs."""
 
     rank: tuple[int, int]
     project: int
+    own: str
+    """What the project asks of a machine."""
+    needs: str
+
+    def lacking(self, offer: Offer) -> Resources:
+        return offer.resources.lacks(parse(self.needs or self.own))
+
+    def fits(self, offer: Offer) -> bool:
+        return self.lacking(offer) == Resources()
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def _fitting(projects: QuerySet[Project], offer: Offer) -> list[_Head]:
+    """The heads of these projects that the offer fits."""
+    heads = [head for head in _heads(projects.filter(paused=False)) if head.fits(offer)]
+    slow = forecast.too_long({head.project for head in heads}, offer.seconds)
+    return [head for head in heads if head.project not in slow]
 
 
 def _heads(projects: QuerySet[Project]) -> list[_Head]:
-    """The first dataset that waits in each project that has one, the next of all first: one look into the claim index
-    for each project, however many datasets of others come before.
+    """The first dataset that waits of each project and of each text of needs in it, the next of all first: two looks
+    into the claim index for each, however many datasets of others come before.
     """
-    rows = _first_waiting(projects)
-    return sorted(_Head((-priority, pk), project) for project, priority, pk in rows if pk is not None)
+    try:
+        query, values = waiting(projects)
+    except EmptyResultSet:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(query, values)
+        rows = cursor.fetchall()
+    return sorted(_Head((-priority, pk), project, own, needs) for project, own, needs, priority, pk in rows)
 
 
-def _first_waiting(projects: QuerySet[Project]) -> QuerySet[Project, tuple[int, int, int]]:
-    """Each project's id, with priority and id of its first dataset that waits, null where none does."""
-    waiting = Dataset.objects.claimable().filter(project=OuterRef("pk")).order_by(*RANK)
-    first = (Subquery(waiting.values(name)[:1]) for name in ("priority", "pk"))
-    return projects.filter(paused=False).order_by().values_list("pk", *first)
+def waiting(projects: QuerySet[Project]) -> tuple[str, tuple[Any, ...]]:
+    """The query, and its values, for each project and text of needs of a dataset that waits: the project's id and its
+    own needs, that text, and priority and id of the first such dataset. Raises EmptyResultSet for no projects.
+    """
+    query, values = projects.order_by().values("pk", "needs").query.sql_with_params()
+    return _HEADS.format(projects=query), values
 
 
-def _late(projects: QuerySet[Project]) -> DatasetQuerySet:
+def _late(projects: QuerySet[Project], offer: Offer) -> DatasetQuerySet:
     open_ones = projects.filter(paused=False).values("pk")
-    return Dataset.objects.expired(timezone.now()).filter(locked=False, project__in=open_ones)
+    late = Dataset.objects.expired(timezone.now()).filter(locked=False, project__in=open_ones)
+    kinds = list(late.order_by().values_list("project", "project__needs", "needs").distinct())
+    slow = forecast.too_long({project for project, _, _ in kinds}, offer.seconds)
+    for project, own, needs in kinds:
+        if project in slow or offer.resources.lacks(parse(needs or own)) != Resources():
+            late = late.exclude(project=project, needs=needs)
+    return late
 
 
 def _first_rank(rows: QuerySet[Dataset]) -> tuple[int, int] | None:

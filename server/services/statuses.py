@@ -19,7 +19,7 @@ from crunch_tasks.errors import Refused
 from server.models import Claim, Dataset, Installation, Status
 from server.models.claims import ClaimEnd
 from server.models.statuses import Refusal
-from server.services import life
+from server.services import forecast, life
 
 IDLE_SECONDS = 24 * 3600
 """A run without a claim (an old client's, which has no heartbeat) that is silent for so long may be taken over."""
@@ -153,6 +153,8 @@ def _advance(user: User, dataset: Dataset, event: Event, claim: Claim | None) ->
         changes = life.failed(dataset, kept)
     elif event.commits:
         life.end_claim(claim, ClaimEnd.COMPLETED)
+        if claim is not None:
+            forecast.note(dataset.project_id, claim)
         changes = life.completed(dataset, kept)
     else:
         silence = {"lease_expires": _idle_limit()} if claim is None else {}

@@ -15,6 +15,7 @@ from crunch_tasks.files.workspace import Workspace, held
 from crunch_tasks.link.client import CrunchClient
 from crunch_tasks.link.outbox import Outbox, Place
 from crunch_tasks.link.sender import deliver_all
+from crunch_tasks.needs import Resources
 from crunch_tasks.testing import FakeServer
 
 os.environ.setdefault("CRUNCH_SECRET_KEY", "only-for-tests")
@@ -108,6 +109,27 @@ def test_a_claim_has_all_of_it_and_is_given_again(alice):
     assert known | {"state", "locked", "attempt"} <= set(claim.dataset)
     limits = {"workflow_type", "lease_seconds", "max_attempts", "workflow_timeout_s", "visibility"}
     assert limits | {"id", "name", "slug", "description", "details", "workflow"} <= set(claim.project)
+
+
+def test_a_claim_gets_what_fits_the_machine(alice):
+    alice.create_dataset(parent="p", name="large", needs="gpus=1 memory=2GB fast")
+    has = Resources(cores=2, memory=10**9, labels=frozenset({"fast"}))
+    assert alice.claim(ClaimRequest("r1", capabilities=has.to_wire())).slug == "p:d"
+    with pytest.raises(Refused, match="none fits this machine: p asks for memory=2GB gpus=1") as caught:
+        alice.claim(ClaimRequest("r2", capabilities=has.to_wire()))
+    assert (caught.value.status, caught.value.code) == (409, "unfit")
+    assert alice.claim(ClaimRequest("r3")) is None
+    has = Resources(memory=2 * 10**9, gpus=1, labels=frozenset({"fast", "other"}))
+    assert alice.claim(ClaimRequest("r4", capabilities=has.to_wire())).slug == "p:large"
+    assert alice.claim(ClaimRequest("r5", capabilities=has.to_wire())) is None
+
+
+def test_a_claim_gets_what_ends_in_time(alice):
+    with pytest.raises(Refused, match=r"p may take 60 s, and 59 s are left\.") as caught:
+        alice.claim(ClaimRequest("r1", seconds=59.0))
+    assert (caught.value.status, caught.value.code) == (409, "unfit")
+    assert alice.claim(ClaimRequest("r2", seconds=61.0)).slug == "p:d"
+    assert alice.claim(ClaimRequest("r3", seconds=0.0)) is None
 
 
 def test_what_cannot_be_claimed_is_refused(alice, bob):
