@@ -33,6 +33,9 @@ LastWords = Callable[[BaseException], None]
 Turn = Callable[[], AbstractContextManager[None]]
 """Waits until the workflow may run, and lasts as long as it does; raises what the lease's `check` raises."""
 
+Room = Callable[[int], None]
+"""Waits until so many bytes may come to the disk; raises what the lease's `check` raises, and WorkspaceError."""
+
 Watch = Callable[[Stage, Progress], None]
 """Told how far a stage's transfer is, now and then, from any thread."""
 
@@ -71,6 +74,7 @@ class DatasetRun:
         page_url: str,
         tell: Tell,
         turn: Turn = nullcontext,
+        room: Room = lambda _: None,
         watch: Watch = lambda *_: None,
     ) -> None:
         self.claim = claim
@@ -83,6 +87,7 @@ class DatasetRun:
         self.page_url = page_url
         self.tell = tell
         self.turn = turn
+        self.room = room
         self.watch = watch
         self.last_words: LastWords = lambda _: None
         self.flow_run_id = ""

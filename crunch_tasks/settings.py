@@ -151,4 +151,7 @@ class LoopOptions(BaseModel):
 
     workers: int = Field(default=1, ge=1, description="How many datasets compute at once")
     prefetch: int = Field(default=1, ge=0, description="How many more are fetched meanwhile")
+    max_disk: ByteSize | None = Field(
+        default=None, description="The most that --directory may take, such as 200G: wait rather than fetch more"
+    )
     wait: bool = Field(default=False, description="Go on while others still work, for what they may give back")

@@ -22,7 +22,7 @@ from crunch_tasks.files.workspace import Workspace
 from crunch_tasks.link.lease import Lease
 from crunch_tasks.link.outbox import Outbox
 from crunch_tasks.link.sender import Sender
-from crunch_tasks.run import DatasetRun, LastWords, Result, Turn
+from crunch_tasks.run import DatasetRun, LastWords, Result, Room, Turn
 from crunch_tasks.settings import ClientSettings, RunOptions
 from crunch_tasks.setup import setup
 from crunch_tasks.stopping import deaf
@@ -72,8 +72,15 @@ def dataset_run(slug: str, project: str) -> Any:
     return None
 
 
-def process(session: Session, lease: Lease, options: RunOptions, turn: Turn = nullcontext) -> Outcome:
-    """Process the dataset of `lease`, to whatever end, and tell of it. Its workflow waits for its `turn`.
+def process(
+    session: Session,
+    lease: Lease,
+    options: RunOptions,
+    turn: Turn = nullcontext,
+    room: Room = lambda _: None,
+) -> Outcome:
+    """Process the dataset of `lease`, to whatever end, and tell of it. Its files wait for `room`, its workflow for its
+    `turn`.
 
     A stop from outside (Ctrl-C, SIGTERM) passes on, after the dataset was released, or failed if Prefect cancelled.
     """
@@ -87,13 +94,13 @@ def process(session: Session, lease: Lease, options: RunOptions, turn: Turn = nu
             session.blocked.append((lease, stack.pop_all()))
             outcome = Outcome(lease.claim.slug, Result.BLOCKED, now() - started, str(error))
         else:
-            outcome = _process_in(session, lease, options, workspace, turn, started)
+            outcome = _process_in(session, lease, options, workspace, turn, room, started)
     session.report.ended(outcome)
     return outcome
 
 
 def _process_in(
-    session: Session, lease: Lease, options: RunOptions, workspace: Workspace, turn: Turn, started: float
+    session: Session, lease: Lease, options: RunOptions, workspace: Workspace, turn: Turn, room: Room, started: float
 ) -> Outcome:
     claim = lease.claim
     outbox = Outbox(workspace.state)
@@ -108,6 +115,7 @@ def _process_in(
         page_url=f"{session.settings.url}/projects/{claim.project['slug']}/datasets/{claim.slug}",
         tell=lambda what: session.report.doing(claim.slug, what),
         turn=turn,
+        room=room,
     )
     with Sender(session.client, outbox) as sender:
         result, note = _run_flow(session, run, sender)

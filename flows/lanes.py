@@ -18,7 +18,8 @@ from types import FrameType
 from crunch_tasks.errors import NothingFits
 from crunch_tasks.link.lease import Lease
 from crunch_tasks.run import Result
-from crunch_tasks.settings import RunOptions
+from crunch_tasks.settings import LoopOptions, RunOptions
+from flows.budget import DiskBudget
 from flows.dataset import process
 from flows.report import Outcome
 from flows.session import Session
@@ -35,6 +36,8 @@ class _Lane:
 
     def __init__(self, lease: Lease) -> None:
         self.lease = lease
+        self.slug = lease.claim.slug
+        self.wants_room = False
         self.is_ready = False
         self.computes = False
         self.has_computed = False
@@ -53,15 +56,14 @@ class Lanes:
     second one, and SIGTERM, give back everything now. `wait`: go on while other clients have datasets in hand.
     """
 
-    def __init__(
-        self, session: Session, options: RunOptions, project: str, *, workers: int, prefetch: int, wait: bool
-    ) -> None:
+    def __init__(self, session: Session, options: RunOptions, project: str, loop: LoopOptions) -> None:
         self.session = session
         self.options = options
         self.project = project
-        self.workers = workers
-        self.prefetch = prefetch
-        self.wait = wait
+        self.workers = loop.workers
+        self.prefetch = loop.prefetch
+        self.wait = loop.wait
+        self.budget = None if loop.max_disk is None else DiskBudget(session.settings, loop.max_disk)
         self.outcomes: list[Outcome] = []
         self._lanes: list[_Lane] = []
         self._changed = threading.Condition()
@@ -71,8 +73,8 @@ class Lanes:
         self._unfit = ""
         self._ask_again = 0.0
 
-    def run(self) -> list[Outcome]:
-        """Process until none is left, and return how each run ended. Raises what kept the loop from going on."""
+    def run(self) -> None:
+        """Process until none is left; `outcomes` tells how each run ended. Raises what kept the loop from going on."""
         with self._first_interrupt_is_gentle():
             try:
                 while self._goes_on():
@@ -85,7 +87,6 @@ class Lanes:
                 self._join()
         if self._error is not None:
             raise self._error
-        return self.outcomes
 
     def _goes_on(self) -> bool:
         """Start what may be started now; False when nothing is under way and nothing is to be had."""
@@ -94,7 +95,7 @@ class Lanes:
             self._undelivered = undelivered
             self.session.finish_leftovers()
         nothing_left = False
-        while not self._ends and self._has_room() and time.monotonic() >= self._ask_again:
+        while not self._ends and self._may_claim() and time.monotonic() >= self._ask_again:
             ahead = self._before_upload() >= self.workers
             lease = self._claim(ahead=ahead)
             if lease is None:
@@ -122,7 +123,13 @@ class Lanes:
                 self.session.report.say(self._unfit)
             return None
 
-    def _has_room(self) -> bool:
+    def _may_claim(self) -> bool:
+        """Raises WorkspaceError when the disk budget will not allow it any more."""
+        if self.budget is not None:
+            with self._changed:
+                self.budget.check()
+                if self.budget.left <= 0 or any(lane.wants_room for lane in self._lanes):
+                    return False
         return (
             self._before_upload() < self.workers + self.prefetch and len(self._lanes) < 2 * self.workers + self.prefetch
         )
@@ -133,12 +140,12 @@ class Lanes:
     def _start(self, lease: Lease) -> None:
         lane = _Lane(lease)
         with self._changed:
-            before = [other for other in self._lanes if other.lease.claim.slug == lease.claim.slug]
+            before = [other for other in self._lanes if other.slug == lease.claim.slug]
             self._lanes.append(lane)
         # Prefect knows by its context whose flow run this one belongs to.
         context = contextvars.copy_context()
         lane.thread = threading.Thread(
-            target=lambda: context.run(self._process, lane, before), name=f"run of {lease.claim.slug}", daemon=True
+            target=lambda: context.run(self._process, lane, before), name=f"run of {lane.slug}", daemon=True
         )
         lane.thread.start()
 
@@ -148,7 +155,9 @@ class Lanes:
             other.lease.overtaken()
             self._wait_for(other)
         try:
-            outcome = process(self.session, lane.lease, self.options, lambda: self._turn(lane))
+            outcome = process(
+                self.session, lane.lease, self.options, lambda: self._turn(lane), lambda size: self._room(lane, size)
+            )
             with self._changed:
                 self.outcomes.append(outcome)
         except BaseException as error:  # noqa: BLE001 - it is raised again in the main thread
@@ -158,7 +167,30 @@ class Lanes:
         finally:
             with self._changed:
                 self._lanes.remove(lane)
+                if self.budget is not None:
+                    self.budget.end(lane.slug)
                 self._ask_again = 0.0
+                self._changed.notify_all()
+
+    def _room(self, lane: _Lane, size: int) -> None:
+        """Wait until the disk budget allows `size` bytes more, the dataset that was claimed first before the others."""
+        if self.budget is None:
+            return
+        with self._changed:
+            lane.wants_room = True
+            is_said = False
+            try:
+                while True:
+                    lane.lease.check()
+                    first = next(other for other in self._lanes if other.wants_room)
+                    if first is lane and self.budget.take(lane.slug, size):
+                        return
+                    if not is_said:
+                        self.session.report.say(f"{lane.slug} waits until others leave room for its {size} bytes.")
+                        is_said = True
+                    self._changed.wait(LOOK_S)
+            finally:
+                lane.wants_room = False
                 self._changed.notify_all()
 
     @contextlib.contextmanager
@@ -180,6 +212,8 @@ class Lanes:
         finally:
             with self._changed:
                 lane.computes, lane.has_computed = False, True
+                if self.budget is not None:
+                    self.budget.look(lane.slug)
                 self._changed.notify_all()
 
     @contextlib.contextmanager

@@ -40,12 +40,17 @@ def process_all(
     """Process datasets (of `project`) until none waits; one that fails does not stop the others."""
     if not options.upload:
         raise UsageError("--no-upload gives each dataset back, so a loop would take the same one for ever; use next.")
+    if lanes.max_disk is not None and not options.cleanup:
+        raise UsageError("--max-disk makes room by removing what is published, so it needs --cleanup too.")
     started = now()
     with open_session(settings) as session:
-        runs = Lanes(session, options, project, **lanes.model_dump()).run()
-        outcome = LoopOutcome(runs, now() - started)
-        session.report.table(runs, outcome.seconds)
-    return outcome
+        work = Lanes(session, options, project, lanes)
+        try:
+            work.run()
+        finally:
+            seconds = now() - started
+            session.report.table(work.outcomes, seconds)
+    return LoopOutcome(work.outcomes, seconds)
 
 
 @flow(name="crunch", flow_run_name="loop {project}", persist_result=False)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import BaseModel, ByteSize, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
 from crunch_tasks.errors import UsageError
@@ -62,7 +62,11 @@ def _replacing(
 
 def _option(name: str, field: FieldInfo, *, optional: bool) -> inspect.Parameter:
     """`optional`: no value given is None, and the model finds one elsewhere, such as in the environment."""
-    kind: Any = str if field.annotation is SecretStr else field.annotation
+    kind: Any = field.annotation
+    if kind is SecretStr:
+        kind = str
+    elif kind == ByteSize | None:
+        kind = str | None
     flag = f"--{name.replace('_', '-')}"
     flags = (f"{flag}/--no-{flag[2:]}",) if kind is bool else (flag,)
     variable = f" (CRUNCH_{name.upper()})" if optional else ""

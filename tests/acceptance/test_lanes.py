@@ -31,7 +31,7 @@ for _ in $(seq 200); do [ "$(ls "{folder}" | wc -l)" -ge 2 ] && break; sleep 0.1
 """
 
 WAIT = """#!/bin/bash
-touch "{folder}/$(cat input.txt)"
+touch "{folder}/$(head -c 9 input.txt)"
 while [ ! -e "{folder}/go" ]; do sleep 0.1; done
 """
 
@@ -85,6 +85,23 @@ def test_the_first_ctrl_c_lets_what_computes_end_and_gives_the_rest_back(site: S
     assert [site.dataset(slug)["attempt"] for slug in slugs] == [0, 0, 0]
     site.crunch("loop")
     assert states() == ["completed"] * 3
+
+
+def test_what_is_fetched_waits_for_room_and_what_never_fits_fails_alone(site: Site, folder: Path) -> None:
+    project = site.add_project("Room", WAIT.format(folder=folder))
+    sizes = [*[800_000] * 5, 3_000_000]
+    slugs = [site.add_dataset(project, f"d{size}-{n}", {"input.txt": b"1" * size}) for n, size in enumerate(sizes)]
+    loop = site.start("loop", "--prefetch", "2", "--cleanup", "--max-disk", "2MB")
+    said = loop.stderr
+    assert said is not None
+    until(lambda: "waits until others leave room for its 800000 bytes" in said.readline(), what="one that waits")
+    assert len(list(site.directory.glob("room/*/input.txt"))) <= 2
+    (folder / "go").touch()
+    _, err = loop.communicate(timeout=90)
+    assert loop.returncode == 1, err
+    assert [site.dataset(slug)["state"] for slug in slugs] == ["completed"] * 5 + ["failed"]
+    assert "3000000 bytes, and" in site.notes(slugs[-1])[-1]
+    assert "left of --max-disk. See by `crunch clean`" in site.notes(slugs[-1])[-1]
 
 
 def test_one_that_is_cancelled_or_reset_while_it_waits_for_its_turn_ends_alone(site: Site, folder: Path) -> None:
