@@ -1,18 +1,23 @@
-"""A TCP relay before a server: `cut` breaks all its connections, as a pulled cable does."""
+"""A TCP relay before a server: `cut` breaks all its connections, as a pulled cable does; it can be a slow line too."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
 
 
 class Relay:
-    """Passes on what comes to `port` (loopback) to `target`, a port too, which may come and go."""
+    """Passes on what comes to `port` (loopback) to `target`, a port too, which may come and go.
 
-    def __init__(self, target: int) -> None:
+    All its connections together carry `rate` bytes a second each way; 0 is as many as they can.
+    """
+
+    def __init__(self, target: int, rate: float = 0) -> None:
         self.target = target
+        self._there, self._back = _Line(rate), _Line(rate)
         self.port = 0
         self.loop = asyncio.new_event_loop()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -38,13 +43,27 @@ class Relay:
             return
         pair = {writer, back}
         self._writers |= pair
-        await asyncio.gather(_pass(reader, back), _pass(there, writer))
+        await asyncio.gather(_pass(reader, back, self._there), _pass(there, writer, self._back))
         self._writers -= pair
 
 
-async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+class _Line:
+    """One way of a slow line: a block goes when those before it have gone."""
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._free = 0.0
+
+    async def carry(self, size: int) -> None:
+        if self._rate:
+            self._free = max(self._free, time.monotonic()) + size / self._rate
+            await asyncio.sleep(self._free - time.monotonic())
+
+
+async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, line: _Line) -> None:
     with contextlib.suppress(OSError):
         while block := await reader.read(1 << 16):
+            await line.carry(len(block))
             writer.write(block)
             await writer.drain()
     with contextlib.suppress(OSError):
@@ -52,8 +71,8 @@ async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 @contextlib.contextmanager
-def relay(target: int) -> Iterator[Relay]:
-    made, started = Relay(target), threading.Event()
+def relay(target: int, rate: float = 0) -> Iterator[Relay]:
+    made, started = Relay(target, rate), threading.Event()
 
     def run() -> None:
         with contextlib.suppress(asyncio.CancelledError, RuntimeError):
