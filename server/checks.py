@@ -79,7 +79,7 @@ def _sqlite(alias: str, configured: dict[str, Any]) -> Iterable[CheckMessage]:
 
 def _postgresql(alias: str, configured: dict[str, Any]) -> Iterable[CheckMessage]:
     host = str(configured.get("HOST") or configured["OPTIONS"].get("host") or "")
-    if _is_elsewhere(host) and configured["OPTIONS"].get("sslmode") not in VERIFYING:
+    if is_elsewhere(host) and configured["OPTIONS"].get("sslmode") not in VERIFYING:
         yield Warning(
             f"PostgreSQL database {alias!r} is on another machine ({host}), and tokens may travel there without TLS.",
             hint="Add ?sslmode=verify-full, or at least require, to CRUNCH_DATABASE_URL.",
@@ -120,7 +120,7 @@ def check_storage(**_: Any) -> Iterable[CheckMessage]:
     if file and secrets_of(storage):
         yield from _open_to_all(Path(file), "which has the storage's keys in it")
     endpoint = urlsplit(str(storage.get("OPTIONS", {}).get("endpoint_url") or ""))
-    if endpoint.scheme == "http" and _is_elsewhere(endpoint.hostname or ""):
+    if endpoint.scheme == "http" and is_elsewhere(endpoint.hostname or ""):
         yield Warning(
             f"The storage is on another machine ({endpoint.hostname}), and files travel there without TLS.",
             hint="Write its endpoint_url with https, here and for the clients.",
@@ -160,7 +160,7 @@ def _open_to_all(path: Path, why: str) -> Iterable[CheckMessage]:
         )
 
 
-def _is_elsewhere(host: str) -> bool:
+def is_elsewhere(host: str) -> bool:
     """Whether the host, by name or address, is another machine; "" and a folder (of sockets) are this one."""
     if not host or host.startswith("/") or host == "localhost":
         return False

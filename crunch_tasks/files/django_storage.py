@@ -206,6 +206,9 @@ class DjangoStorage:
         self._read_back(key, md5 or hashlib.md5(data, usedforsecurity=False).hexdigest())
         return self._info(key)
 
+    def signed_put(self, key: str, name: str, size: int, md5: str) -> None:
+        """Django's interface has no such thing."""
+
     def copy(self, source: str, target: str) -> None:
         digest = hashlib.md5(usedforsecurity=False)
         with tempfile.TemporaryFile() as file:

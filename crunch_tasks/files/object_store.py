@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import mimetypes
@@ -16,7 +17,8 @@ from crunch_tasks.files.object_store_errors import changed, has_timed_out, trans
 from crunch_tasks.files.object_store_settings import Opened, open_from_django
 from crunch_tasks.files.pace import CHUNK, STEP, patience_for, too_slow
 from crunch_tasks.files.parallel import Moved, Width, ahead, in_parallel, in_time
-from crunch_tasks.files.storage import BLOCK, LARGE, Content, ObjectInfo, Source
+from crunch_tasks.files.signing import Announced
+from crunch_tasks.files.storage import BLOCK, LARGE, Content, ObjectInfo, SignedPut, Source
 from crunch_tasks.files.sums import PartSum, md5_of, sum_of_parts
 from crunch_tasks.files.verify import md5_by_reading
 
@@ -34,7 +36,7 @@ RANGES_AT_ONCE = 2
 """Large objects are read in ranges of RANGE bytes, so many at once, in chunks, as one piece takes twice its size."""
 
 LARGEST_COPY = 4 * 1024 * 1024 * 1024
-"""S3 copies objects of up to 5 GB with one request; larger ones go through this machine."""
+"""S3 copies and takes objects of up to 5 GB with one request; larger ones are copied through this machine."""
 
 
 def open_object_store(django_storage: Any, timeout_s: float) -> ObjectStorage:
@@ -64,6 +66,7 @@ class ObjectStorage:
         self._first_part = opened.first_part
         self._abort_unfinished = opened.abort_unfinished
         self._etag_is_md5 = opened.etag_is_md5
+        self._sign = opened.sign
         self._large = threading.BoundedSemaphore(self.parallel_large)
 
     def list_objects(self, prefix: str) -> Iterator[ObjectInfo]:
@@ -215,6 +218,13 @@ class ObjectStorage:
         if md5_of(answer["e_tag"]) != md5:
             self._read_back(key, len(data), md5)
         return ObjectInfo(key, len(data), None, md5, answer["e_tag"])
+
+    def signed_put(self, key: str, name: str, size: int, md5: str) -> SignedPut | None:
+        """None also for what `copy` could not move, and where a site gives objects headers that no browser knows of."""
+        if self._attributes or size > LARGEST_COPY:
+            return None
+        told = base64.b64encode(bytes.fromhex(md5)).decode()
+        return self._sign(Announced(key, size, told, self._attributes_of(name)["Content-Type"]))
 
     def copy(self, source: str, target: str) -> None:
         with translated(source):

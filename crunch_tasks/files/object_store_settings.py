@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from crunch_tasks.errors import SettingsError
-from crunch_tasks.files import further_calls
+from crunch_tasks.files import further_calls, signing
 from crunch_tasks.files.pace import patience_for
 
 _ATTRIBUTES = {
@@ -55,6 +55,8 @@ class Opened:
     """How many bytes the first part of an object had; asked only when the sum of its parts is in doubt."""
     abort_unfinished: Callable[[str, Callable[[str], bool]], None] = lambda *_: None
     """Remove the parts of uploads below a prefix, to keys for which the function is true, that nobody completes."""
+    sign: signing.Signer = signing.signs_nothing
+    """An address for a browser's PUT."""
 
 
 def open_from_django(storage: Any, timeout_s: float) -> Opened:
@@ -154,6 +156,8 @@ def _open_s3(storage: Any, timeout_s: float) -> Opened:
         S3Store, _s3_client(storage, config, options), timeout_s, bucket=bucket, prefix=_prefix(storage), **options
     )
     encryption = str(options.get("server_side_encryption", ""))
+    # A browser's PUT would not ask for another encryption than the bucket's own.
+    signs = encryption in ("", "AES256") and not options.get("skip_signature")
     return Opened(
         description=f"S3 bucket {bucket}",
         **stores,
@@ -162,6 +166,7 @@ def _open_s3(storage: Any, timeout_s: float) -> Opened:
         is_encrypted=lambda key: further_calls.s3_is_encrypted(storage, key),
         first_part=lambda key: further_calls.s3_part(storage, key),
         abort_unfinished=lambda prefix, is_ours: further_calls.s3_abort_unfinished(storage, prefix, is_ours),
+        sign=signing.s3_signer(storage) if signs else signing.signs_nothing,
     )
 
 
@@ -244,7 +249,13 @@ def _open_gcs(storage: Any, timeout_s: float) -> Opened:
         options["base_url"] = storage.custom_endpoint
         client["allow_http"] = storage.custom_endpoint.startswith("http://")
     stores = _stores(GCSStore, client, timeout_s, bucket=bucket, prefix=_prefix(storage), **options)
-    return Opened(f"Google Cloud Storage bucket {bucket}", **stores, etag_is_md5=True, attributes=attributes)
+    return Opened(
+        f"Google Cloud Storage bucket {bucket}",
+        **stores,
+        etag_is_md5=True,
+        attributes=attributes,
+        sign=signing.gcs_signer(storage),
+    )
 
 
 def _open_azure(storage: Any, timeout_s: float) -> Opened:
@@ -281,4 +292,5 @@ def _open_azure(storage: Any, timeout_s: float) -> Opened:
         etag_is_md5=False,
         attributes=attributes,
         content_md5=lambda key: further_calls.azure_md5(storage, key),
+        sign=signing.azure_signer(storage),
     )

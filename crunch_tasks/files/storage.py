@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from crunch_tasks.files.plan import ObjectInfo, Source
@@ -16,6 +17,7 @@ __all__ = [
     "Block",
     "Content",
     "ObjectInfo",
+    "SignedPut",
     "Source",
     "Storage",
     "check_reachable",
@@ -63,6 +65,14 @@ class Content(Protocol):
 
     def rewind(self) -> None:
         """Start again from the first byte."""
+
+
+@dataclass(frozen=True)
+class SignedPut:
+    """An address at which the storage takes one file's bytes from whoever has it, by a PUT with these headers."""
+
+    address: str
+    headers: Mapping[str, str]
 
 
 class Storage(Protocol):
@@ -120,6 +130,12 @@ class Storage(Protocol):
 
     def write(self, key: str, data: bytes, md5: str | None = None) -> ObjectInfo:
         """Store a small object as a whole, overwriting, and verify it. `md5` is that of the data, if it is known."""
+
+    def signed_put(self, key: str, name: str, size: int, md5: str) -> SignedPut | None:
+        """Where a browser may put `size` bytes of this MD5 as `key`; `name` tells their media type.
+
+        None where the storage has no such addresses, or could not keep the file as `send` would.
+        """
 
     def copy(self, source: str, target: str) -> None:
         """Make `target` the same bytes as `source`, within the storage where it can."""

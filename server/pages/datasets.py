@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from django.core.paginator import Paginator
+from django.http import HttpResponse
 from django.views.generic import TemplateView
 
 from crunch_tasks.contract import DatasetState
 from server.models import Dataset, Item, LogTail, Status
-from server.pages import files, find
+from server.pages import direct_uploads, files, find
 from server.pages.allowed import allowed
 from server.pages.looks import attempt_number, progress, timeline
+from server.pages.middleware import policy
 from server.pages.paging import FILE_ROWS, HISTORY_ROWS
 from server.pages.projects import ITEMS_SHOWN
 from server.pages.uploads import MOST_BYTES, takes_files
@@ -38,6 +40,7 @@ class DatasetPage(TemplateView):
         latest = list(effective[:RUN_STATUSES])
         may = allowed(self.request, dataset.project)
         live = self.request.headers.get("X-Requested-With") == LIVE
+        takes = may["may_edit"] and takes_files(dataset)
         return super().get_context_data(
             project=dataset.project,
             dataset=dataset,
@@ -50,13 +53,20 @@ class DatasetPage(TemplateView):
             attributes=dataset.attributes.all(),
             items=Item.objects.filter(parent=dataset).prefetch_related("attributes")[:ITEMS_SHOWN],
             files=None if live else self._files(dataset),
-            takes_files=may["may_edit"] and takes_files(dataset),
+            takes_files=takes,
+            direct=direct_uploads.origin(self.request, dataset) if takes and not live else "",
             most_bytes=MOST_BYTES,
             buttons=buttons(dataset) if may["may_steer"] else [],
             retriable=may_retry(dataset),
             **may,
             **kwargs,
         )
+
+    def render_to_response(self, context: dict[str, Any], **kwargs: Any) -> HttpResponse:
+        response = super().render_to_response(context, **kwargs)
+        if context["direct"]:
+            response.headers["Content-Security-Policy"] = policy(context["direct"])
+        return response
 
     def _files(self, dataset: Dataset) -> files.ListingPage:
         return files.listing(dataset).page(self.request.GET.get("files"), FILE_ROWS)

@@ -1,7 +1,8 @@
 """Files that a person sends from a dataset's page to its place in the storage, as inputs of its next run.
 
-One request for each file, its bytes as the body. Nothing is replaced that was not asked to be, and nothing that a run
-published, ever; nothing is written while a client has the dataset. It passes through a temporary file, not memory.
+One request for each file, its bytes as the body, through a temporary file, not memory; `direct_uploads` is the shorter
+way where the storage takes files from browsers. Nothing is replaced that was not asked to be, and nothing that a run
+published, ever; nothing is written while a client has the dataset.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ def takes_files(dataset: Dataset) -> bool:
     return dataset.state == DatasetState.UNPROCESSED.value and dataset.claim_id is None
 
 
-class Upload(View):
-    """`replace` in the query lets the file take the place of one that was added earlier."""
+class UploadView(View):
+    """A step of sending a file, by whoever may edit the dataset; what goes wrong is JSON with a sentence."""
 
     http_method_names = ["post"]
     acts: ClassVar = {"post": Act.EDIT}
@@ -44,38 +45,64 @@ class Upload(View):
     def post(self, request: HttpRequest, project: str, dataset: str, path: str) -> JsonResponse:
         owner = find.dataset(request, project, dataset, self.acts["post"])
         try:
-            size = _announced(request)
-            _refuse_unready(owner)
-            _refuse_name(path)
-            storage, prefix = files.place(owner, TIMEOUT_S)
-            _refuse_taken(storage, owner, path, replace="replace" in request.GET)
-            with tempfile.SpooledTemporaryFile(LARGE) as file:
-                md5 = _receive(request, size, file)
-                content: Any = FileContent(file, path, size, md5)  # type: ignore[arg-type]
-                storage.send(content, prefix + path, lambda: _refuse_unready(Dataset.objects.get(pk=owner.pk)))
-            storage.flush()
+            return self.take(owner, path)
         except Refused as error:
             return JsonResponse({"detail": str(error), "code": error.code}, status=error.status)
         except CrunchError as error:
             return JsonResponse({"detail": str(error), "code": "storage"}, status=503)
-        audit.note(actor_of(request), "upload", owner.slug, owner.project, after={"file": path, "bytes": size})
+
+    def take(self, owner: Dataset, path: str) -> JsonResponse:
+        """Do the step. Raises Refused, and CrunchError of the storage."""
+        raise NotImplementedError
+
+    def kept(self, owner: Dataset, path: str, size: int, md5: str) -> JsonResponse:
+        """Note that the file is there, and say so."""
+        audit.note(actor_of(self.request), "upload", owner.slug, owner.project, after={"file": path, "bytes": size})
         return JsonResponse({"path": path, "size": size, "md5": md5}, status=201)
+
+
+class Upload(UploadView):
+    """`replace` in the query lets the file take the place of one that was added earlier."""
+
+    def take(self, owner: Dataset, path: str) -> JsonResponse:
+        size = _announced(self.request)
+        refuse_unready(owner)
+        refuse_name(path)
+        storage, prefix = files.place(owner, TIMEOUT_S)
+        refuse_taken(storage, owner, path, replace="replace" in self.request.GET)
+        with tempfile.SpooledTemporaryFile(LARGE) as file:
+            md5 = _receive(self.request, size, file)
+            content: Any = FileContent(file, path, size, md5)  # type: ignore[arg-type]
+            storage.send(content, prefix + path, lambda: refuse_unready(Dataset.objects.get(pk=owner.pk)))
+        storage.flush()
+        return self.kept(owner, path, size, md5)
 
 
 def _announced(request: HttpRequest) -> int:
     """The file's size in bytes, as the browser says it. Raises Refused."""
     if request.content_type != "application/octet-stream":
         raise Refused("Send the file's bytes as application/octet-stream.", 415, "media_type")
-    length = request.META.get("CONTENT_LENGTH") or ""
-    if not (length.isascii() and length.isdigit()):
+    size = whole_number(request.META.get("CONTENT_LENGTH") or "")
+    if size is None:
         raise Refused("Say how long the file is (Content-Length).", 411, "length")
-    if int(length) > MOST_BYTES:
+    refuse_too_large(size)
+    return size
+
+
+def whole_number(text: str) -> int | None:
+    """The number of bytes that a browser tells, or None when it tells none."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
+
+
+def refuse_too_large(size: int) -> None:
+    """Raises Refused for more than MOST_BYTES bytes."""
+    if size > MOST_BYTES:
         most = f"{MOST_BYTES // 1024**3} GB"
         raise Refused(f"The file is larger than {most}. Send it with: crunch push", 413, "too_large")
-    return int(length)
 
 
-def _refuse_unready(dataset: Dataset) -> None:
+def refuse_unready(dataset: Dataset) -> None:
+    """Raises Refused unless the dataset takes files."""
     if not takes_files(dataset):
         raise Refused(
             f"{dataset.slug} is {dataset.state}: files are only added before a run. Wait, or retry it first.",
@@ -84,13 +111,14 @@ def _refuse_unready(dataset: Dataset) -> None:
         )
 
 
-def _refuse_name(path: str) -> None:
+def refuse_name(path: str) -> None:
+    """Raises Refused for a name that no file of a dataset may have."""
     problem = name_problem(path) or ("such names are Crunch's own" if is_internal(path) else None)
     if problem:
         raise Refused(f"{path!r} cannot be used as a name: {problem}. Rename the file.", 400, "name")
 
 
-def _refuse_taken(storage: Storage, dataset: Dataset, path: str, *, replace: bool) -> None:
+def refuse_taken(storage: Storage, dataset: Dataset, path: str, *, replace: bool) -> None:
     """Raises Refused when the file would replace another, or would not be an input of the next run as it is here."""
     base, sha256, fence = reading.place_of(files.body(dataset))
     if sha256:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.support.browsing import PNG, no_sideways_scrolling
+from tests.support.browsing import PNG, drop, no_sideways_scrolling
 from tests.support.servers import CrunchServer, crunch_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
@@ -96,21 +96,6 @@ def test_why_a_dataset_failed_and_its_files(page: Page, tmp_path: Path) -> None:
     page.go_back()
     page.get_by_role("link", name="two.svg", exact=True).click()
     expect(page.get_by_label("The file's text")).to_contain_text("<script>alert(1)</script>")
-
-
-def drop(page: Page, files: dict[str, str]) -> None:
-    """Files that come with the mouse."""
-    transfer = page.evaluate_handle(
-        """files => {
-            const transfer = new DataTransfer();
-            for (const [name, text] of Object.entries(files)) transfer.items.add(new File([text], name));
-            return transfer;
-        }""",
-        files,
-    )
-    form = page.get_by_role("form", name="Add files")
-    form.dispatch_event("dragover", {"dataTransfer": transfer})
-    form.dispatch_event("drop", {"dataTransfer": transfer})
 
 
 def test_files_are_added_by_choosing_and_by_dropping(page: Page, server: CrunchServer, tmp_path: Path) -> None:

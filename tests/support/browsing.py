@@ -13,3 +13,18 @@ PNG = bytes.fromhex(
 
 def no_sideways_scrolling(page: Page) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+
+def drop(page: Page, files: dict[str, str]) -> None:
+    """Drop files, text by name, on a dataset's page."""
+    transfer = page.evaluate_handle(
+        """files => {
+            const transfer = new DataTransfer();
+            for (const [name, text] of Object.entries(files)) transfer.items.add(new File([text], name));
+            return transfer;
+        }""",
+        files,
+    )
+    form = page.get_by_role("form", name="Add files")
+    form.dispatch_event("dragover", {"dataTransfer": transfer})
+    form.dispatch_event("drop", {"dataTransfer": transfer})

@@ -3,7 +3,7 @@
 
 const AT_ONCE = 3;
 
-const form = document.querySelector("form[data-upload]");
+const form = document.querySelector("form[data-dataset]");
 
 function inWords(bytes) {
   const units = ["bytes", "KB", "MB", "GB"];
@@ -38,28 +38,38 @@ async function dropped(transfer) {
   return found;
 }
 
-function send(path, file, moved) {
-  const address = form.dataset.upload + path.split("/").map(encodeURIComponent).join("/")
-    + (form.elements.replace.checked ? "?replace" : "");
+// A request with progress, which a fetch has not: its status (0: no answer came) and its text.
+function transfer(method, address, headers, body, moved) {
   return new Promise((done) => {
-    if (file.size > Number(form.dataset.most)) {
-      done(`It is larger than ${inWords(Number(form.dataset.most))}. Send it with: crunch push`);
-      return;
-    }
     const request = new XMLHttpRequest();
-    request.open("POST", address);
-    request.setRequestHeader("X-CSRFToken", form.elements.csrfmiddlewaretoken.value);
-    request.setRequestHeader("Content-Type", "application/octet-stream");
+    request.open(method, address);
+    for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
     request.upload.onprogress = (event) => moved(event.loaded);
-    request.onload = () => {
-      if (request.status === 201) { done(""); return; }
-      let said = `The server answered ${request.status}. Reload the page and try again.`;
-      try { said = JSON.parse(request.responseText).detail || said; } catch { /* An answer of something between. */ }
-      done(said);
-    };
-    request.onerror = () => done("The server was not reached. Try again.");
-    request.send(file);
+    request.onload = () => done({ status: request.status, text: request.responseText });
+    request.onerror = () => done({ status: 0, text: "" });
+    request.send(body);
   });
+}
+
+// Asks this server; what it told, and as `problem` what to tell the person when it refused.
+async function ask(act, path, query, type, body, moved) {
+  const address = `${form.dataset.dataset}/${act}/${path.split("/").map(encodeURIComponent).join("/")}${query}`;
+  const headers = { "X-CSRFToken": form.elements.csrfmiddlewaretoken.value, "Content-Type": type };
+  const { status, text } = await transfer("POST", address, headers, body, moved);
+  let told = {};
+  try { told = JSON.parse(text); } catch { /* An answer of something between. */ }
+  if (status === 0) return { problem: "The server was not reached. Try again." };
+  if (status < 300) return { ...told, problem: "" };
+  return { ...told, problem: told.detail || `The server answered ${status}. Reload the page and try again.` };
+}
+
+// What to tell the person of a file that was not sent, else nothing.
+async function send(path, file, moved) {
+  const most = Number(form.dataset.most), replace = form.elements.replace.checked;
+  if (file.size > most) return `It is larger than ${inWords(most)}. Send it with: crunch push`;
+  const problem = form.dataset.direct ? await sendDirect(path, file, replace, moved) : null;
+  if (problem !== null) return problem;
+  return (await ask("upload", path, replace ? "?replace" : "", "application/octet-stream", file, moved)).problem;
 }
 
 async function sendAll(found) {
@@ -69,17 +79,17 @@ async function sendAll(found) {
   const failed = form.querySelector(".failed-files"), total = found.reduce((sum, [, file]) => sum + file.size, 0);
   const moved = new Map();
   let done = 0, refused = 0;
-  function tell() {
+  function tell(doing) {
     const bytes = [...moved.values()].reduce((sum, size) => sum + size, 0);
     bar.value = total ? bytes / total : done / found.length;
-    told.textContent = `${done} of ${found.length} files, ${inWords(Math.min(bytes, total))} of ${inWords(total)}`;
+    told.textContent = `${done} of ${found.length} files, ${inWords(Math.min(bytes, total))} of ${inWords(total)}${doing ? `; ${doing}` : ""}`;
   }
   async function worker(queue) {
     for (;;) {
       const next = queue.shift();
       if (next === undefined) return;
       const [path, file] = next;
-      const problem = await send(path, file, (bytes) => { moved.set(path, bytes); tell(); });
+      const problem = await send(path, file, (bytes, doing) => { moved.set(path, bytes); tell(doing); });
       done += 1;
       moved.set(path, file.size);
       if (problem) {
@@ -109,6 +119,7 @@ if (form !== null) {
     chooser.value = "";
   });
   form.addEventListener("submit", (event) => event.preventDefault());
+  form.querySelector("[data-detour]").hidden = !form.dataset.direct || !madeDetour();
   for (const kind of ["dragenter", "dragover"]) {
     form.addEventListener(kind, (event) => { event.preventDefault(); form.classList.add("over"); });
   }
