@@ -79,18 +79,16 @@ def test_files_go_straight_into_the_storage(
     allow(s3, server.url)
     page.goto(f"/projects/birds/datasets/{quote(dataset['slug'])}")
     requests = sent(page)
-    # Its MD5 is made of two slices and a rest.
-    large = "é" * (1024 * 1024 + 30)
-    drop(page, {"large.txt": large, "ä #1.txt": "dropped", "empty": ""})
+    # The page makes their MD5s itself: of slices and a rest, and of what just fits into its blocks or does not.
+    texts = {"large.txt": "é" * (1024 * 1024 + 30), "ä #1.txt": "dropped", "empty": ""}
+    texts |= {f"{size} bytes": "x" * size for size in (55, 56, 64)}
+    drop(page, texts)
     expect(page.get_by_role("link", name="ä #1.txt", exact=True)).to_be_visible()
-    assert only(requests, f"PUT {s3.endpoint}/pages/.crunch-uploads/") == 3
+    assert only(requests, f"PUT {s3.endpoint}/pages/.crunch-uploads/") == len(texts)
     assert only(requests, f"POST {server.url}", "/upload/") == 0
-    found = {info.key.removeprefix(f"{dataset['base_file_path']}/"): info for info in storage.list_objects("")}
-    mine = {path: info.md5 for path, info in found.items() if "/" not in path}
-    assert mine == {
-        name: hashlib.md5(text.encode()).hexdigest()
-        for name, text in (("large.txt", large), ("ä #1.txt", "dropped"), ("empty", ""))
-    }
+    prefix = f"{dataset['base_file_path']}/"
+    found = {info.key.removeprefix(prefix): info.md5 for info in storage.list_objects(prefix)}
+    assert found == {name: hashlib.md5(text.encode()).hexdigest() for name, text in texts.items()}
     assert not list(storage.list_objects(".crunch-uploads/"))
     expect(page.get_by_text(NOTE)).to_be_hidden()
     no_sideways_scrolling(page)
