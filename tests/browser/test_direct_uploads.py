@@ -54,6 +54,14 @@ def dataset(server: CrunchServer) -> dict[str, Any]:
     return made
 
 
+@pytest.fixture
+def unwatched(browser: Browser, server: CrunchServer, session: StorageState) -> Iterator[Page]:
+    """As the fixture `page`, on a phone; the browser itself writes into its console when somebody refused."""
+    context = browser.new_context(viewport=SIZES["phone"], base_url=server.url, storage_state=session)
+    yield context.new_page()
+    context.close()
+
+
 def allow(s3: SeaweedS3, origin: str) -> None:
     """Pages of this origin, and no others, may put files into the bucket: the rule of docs/operations.md."""
     rule = {"AllowedOrigins": [origin], "AllowedMethods": ["PUT"], "AllowedHeaders": ["content-md5", "content-type"]}
@@ -95,18 +103,10 @@ def test_files_go_straight_into_the_storage(
 
 
 def test_where_the_storage_refuses_they_go_through_the_server(
-    browser: Browser,
-    server: CrunchServer,
-    session: StorageState,
-    s3: SeaweedS3,
-    storage: Storage,
-    dataset: dict[str, Any],
-    tmp_path: Path,
+    unwatched: Page, s3: SeaweedS3, storage: Storage, dataset: dict[str, Any], tmp_path: Path
 ) -> None:
     allow(s3, "https://another.example.org")
-    # Without the fixture `page`: the browser itself writes into its console that the storage refused.
-    context = browser.new_context(viewport=SIZES["phone"], base_url=server.url, storage_state=session)
-    page = context.new_page()
+    page = unwatched
     page.goto(f"/projects/birds/datasets/{quote(dataset['slug'])}")
     requests = sent(page)
     (tmp_path / "chosen.txt").write_text("chosen")
@@ -123,4 +123,17 @@ def test_where_the_storage_refuses_they_go_through_the_server(
     drop(page, {"dropped.txt": "another"})
     expect(page.get_by_role("form", name="Add files")).to_contain_text("There is a file 'dropped.txt' already")
     assert storage.read(f"{dataset['base_file_path']}/dropped.txt") == b"dropped"
-    context.close()
+
+
+def test_what_the_storage_only_says_to_have_goes_through_the_server(
+    unwatched: Page, server: CrunchServer, s3: SeaweedS3, storage: Storage, dataset: dict[str, Any]
+) -> None:
+    page = unwatched
+    page.goto(f"/projects/birds/datasets/{quote(dataset['slug'])}")
+    requests = sent(page)
+    lie = {"status": 200, "headers": {"Access-Control-Allow-Origin": server.url}}
+    page.route(f"{s3.endpoint}/**", lambda route: route.fulfill(**lie))
+    drop(page, {"lost.txt": "lost"})
+    expect(page.get_by_role("link", name="lost.txt", exact=True)).to_be_visible()
+    assert [only(requests, "PUT"), only(requests, "/end-upload/"), only(requests, "/upload/lost.txt")] == [1, 1, 1]
+    assert storage.read(f"{dataset['base_file_path']}/lost.txt") == b"lost"
