@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import uuid
 
 from django.db import models
@@ -16,5 +17,7 @@ class Installation(models.Model):
         return str(self.site)
 
     @classmethod
+    @functools.cache
     def site_id(cls) -> str:
+        """It never changes, so a process asks once."""
         return str(cls.objects.get(pk=1).site)

@@ -39,13 +39,17 @@ def claim(user: User, request: ClaimRequest, among: QuerySet[Project] | None = N
     if request.project:
         projects = projects.filter(slug=request.project)
     offer = queue.Offer(Resources.from_wire(request.capabilities or {}), request.seconds)
+    # That a request came before is seen when its claim is written down: only then, or when there is none, is it looked
+    # for. What is named would look taken.
+    may_be_repeat = bool(request.dataset)
     while True:
         try:
             with transaction.atomic():
-                if (earlier := _repeat(user, request.request_id)) is None:
-                    if request.ahead and not counts.enough_waits(projects):
-                        return None
-                    dataset = _named(request, projects) if request.dataset else queue.pick(projects, offer)
+                if (earlier := _repeat(user, request.request_id) if may_be_repeat else None) is None:
+                    dataset = _wanted(request, projects, offer)
+                    if dataset is None and not may_be_repeat:
+                        may_be_repeat = True
+                        continue
                     if dataset is None:
                         _check_project(request.project, projects)
                         _check_fit(request, projects, offer)
@@ -64,9 +68,10 @@ def claim(user: User, request: ClaimRequest, among: QuerySet[Project] | None = N
         except _TakenMeanwhile:
             continue
         except IntegrityError:
-            # The same request came twice at once and the other was faster: its claim is the answer to both.
-            if not Claim.objects.filter(user=user, request_id=request.request_id).exists():
+            # The same request came before, or twice at once and the other was faster: that claim is the answer to both.
+            if may_be_repeat and not Claim.objects.filter(user=user, request_id=request.request_id).exists():
                 raise
+            may_be_repeat = True
 
 
 @dataclass(frozen=True)
@@ -171,6 +176,14 @@ def _unended(claim: Claim) -> Claim:
     note = f" ({claim.end_note.rstrip('.')})" if claim.end_note else ""
     ending = f"{claim.get_end_reason_display()}{note}"
     raise Refused(f"The claim of this request_id has ended: {ending}. Use a new one.", 409, "claim_ended")
+
+
+def _wanted(request: ClaimRequest, projects: QuerySet[Project], offer: queue.Offer) -> Dataset | None:
+    if request.dataset:
+        return _named(request, projects)
+    if request.ahead and not counts.enough_waits(projects):
+        return None
+    return queue.pick(projects, offer)
 
 
 def _check_project(slug: str, found: QuerySet[Project]) -> None:

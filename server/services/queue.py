@@ -186,9 +186,12 @@ def waiting(projects: QuerySet[Project]) -> tuple[str, tuple[Any, ...]]:
 
 
 def _late(projects: QuerySet[Project], offer: Offer) -> DatasetQuerySet:
+    """The datasets of these projects whose lease has expired, those that fit; no query where no lease has."""
     open_ones = projects.filter(paused=False).values("pk")
     late = Dataset.objects.expired(timezone.now()).filter(locked=False, project__in=open_ones)
     kinds = list(late.order_by().values_list("project", "project__needs", "needs").distinct())
+    if not kinds:
+        return late.none()
     slow = forecast.too_long({project for project, _, _ in kinds}, offer.seconds)
     for project, own, needs in kinds:
         if project in slow or offer.resources.lacks(parse(needs or own)) != Resources():
