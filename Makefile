@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help install demo test test-all test-quick chaos bench bench-server bench-load check format docs screenshots browser clean
+.PHONY: help install demo test test-all test-quick chaos bench bench-server bench-load simulate check format docs screenshots browser clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -41,6 +41,9 @@ bench-server: install  ## Pages and calls with 1,000 datasets and with 1,000,000
 
 bench-load: install  ## 200 clients at once for a minute: claims and statuses a second; ARGS="--pause 0" for the most
 	@$(BIN)/python -m benchmarks.bench_load $(ARGS)
+
+simulate: install  ## 10,000 clients on 1,000,000 datasets in virtual time; ARGS="whole", "window" or "steady" for a part
+	@$(BIN)/python -m benchmarks.simulation $(ARGS)
 
 check: install  ## Style, types, and who may import whom
 	$(BIN)/ruff check

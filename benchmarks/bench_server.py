@@ -13,13 +13,13 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
+from benchmarks import in_process
 from tests.support.servers import Postgres, crunch_server, postgres
 
 if TYPE_CHECKING:
@@ -48,15 +48,7 @@ class Call:
 
 
 def main() -> None:
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "server.site.settings")
-    os.environ.setdefault("CRUNCH_SECRET_KEY", "only-for-measuring")
-    os.environ["CRUNCH_DATABASE_URL"] = "sqlite://"
-    import django
-
-    django.setup()
-    from django.test.utils import setup_test_environment
-
-    setup_test_environment()
+    in_process.set_up()
     with postgres() as cluster:
         few = _measured(cluster, FEW, explain=False)
         many = _measured(cluster, MANY, explain=True)
@@ -69,11 +61,11 @@ def _measured(cluster: Postgres, count: int, *, explain: bool) -> dict[str, floa
     """Milliseconds of each call, in a new database with `count` datasets."""
     from benchmarks.server_rows import fill
 
-    with _database(cluster.new_database()):
+    with in_process.database(cluster.new_database()):
         began = time.perf_counter()
         fill(count)
         print(f"{count:,} datasets filled in in {time.perf_counter() - began:.0f} s", file=sys.stderr)
-        browser = _alice()
+        browser = in_process.alice()
         found = {call.name: _median_ms(call.do) for call in _calls(browser, count)}
         found["API claim, through HTTP"] = _over_http()
         if explain:
@@ -81,38 +73,6 @@ def _measured(cluster: Postgres, count: int, *, explain: bool) -> dict[str, floa
             for path in HOT:
                 _explain(browser, path)
         return found
-
-
-@contextmanager
-def _database(url: str) -> Iterator[None]:
-    """The database at `url` in place of the settings' one, with its tables."""
-    from django.core.management import call_command
-    from django.db import connections
-    from django.db.utils import ConnectionHandler
-
-    from server.site import environment
-
-    os.environ["CRUNCH_DATABASE_URL"] = url
-    before = connections["default"]
-    connections["default"] = ConnectionHandler({"default": environment.database()})["default"]
-    try:
-        call_command("migrate", verbosity=0)
-        yield
-    finally:
-        connections["default"].close()
-        cast(Any, connections["default"]).close_pool()
-        connections["default"] = before
-
-
-def _alice() -> Client:
-    from django.contrib.auth.models import User
-    from django.test import Client
-    from rest_framework.authtoken.models import Token
-
-    alice = User.objects.create_user("alice", is_superuser=True, is_staff=True)
-    browser = Client(headers={"authorization": f"Token {Token.objects.create(user=alice).key}"})
-    browser.force_login(alice)
-    return browser
 
 
 def _calls(browser: Client, count: int) -> list[Call]:

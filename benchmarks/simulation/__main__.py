@@ -1,0 +1,192 @@
+"""`make simulate`: how many clients one server carries, and what deaths and outages do, in three simulations.
+
+    whole     200 clients process 5,000 datasets to the last one. Every call is real.
+    window    22 minutes of 10,000 clients on 1,000,000 datasets. Every claim, commit and Fail is real, and a part of
+              the heartbeats; what the other calls cost is drawn from what real ones did.
+    steady    ever more clients on ever more server processes, without a mishap. Nothing is real but the costs.
+
+Without a word all of them, after one another. Each ends with exit code 1 at the first promise that the server breaks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import os
+import random
+import sys
+import time
+from collections.abc import Callable, Iterable
+
+from benchmarks import in_process
+from benchmarks.simulation import figures
+from benchmarks.simulation.calls import CLAIM, HEARTBEAT, STATUS, Call, Site
+from benchmarks.simulation.drawn import Costs, DrawnSite, Measuring, MixedSite
+from benchmarks.simulation.ledger import Audited, Broken, Ledger
+from benchmarks.simulation.plan import Outage, Plan
+from benchmarks.simulation.real import RealSite, virtual_clock
+from benchmarks.simulation.server import Size
+from benchmarks.simulation.world import World
+from crunch_tasks.contract import MAX_HEARTBEAT_SECONDS
+from tests.support.servers import Postgres, postgres
+
+SEED = 20
+
+WHOLE_DATASETS = 5_000
+WHOLE = Plan(
+    seed=SEED,
+    clients=200,
+    dies_each_s=3600,
+    fails=0.02,
+    server_outage=Outage(600, 1200),
+    storage_outage=Outage(1500, 1800),
+    retry_each_s=300,
+    speed=10,
+)
+
+WINDOW_DATASETS = 1_000_000
+WINDOW = Plan(
+    seed=SEED,
+    clients=10_000,
+    seconds=1320,
+    dies_each_s=6 * 3600,
+    fails=0.01,
+    server_outage=Outage(240, 840),
+    storage_outage=Outage(1020, 1140),
+    retry_each_s=math.inf,
+)
+WINDOW_SIZE = Size(processes=8)
+
+WARM_UP = Plan(seed=SEED + 1, clients=20, seconds=900, speed=3, retry_each_s=math.inf)
+"""What the costs of the drawn calls are measured with: some two thousand real calls on the full table."""
+
+CLIENTS = (1_000, 2_000, 5_000, 10_000, 20_000)
+PROCESSES = (1, 2, 4, 8)
+STEADY_S = 480.0
+LONG_HEARTBEAT_S = 300.0
+"""A third of the usual lease, instead of at most half a minute."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.simulation", description=__doc__.partition("\n")[0])
+    parser.add_argument(
+        "what", nargs="*", choices=["whole", "window", "steady", []], help="which; all if none is named"
+    )
+    asked = parser.parse_args().what or ["whole", "window", "steady"]
+    in_process.set_up()
+    # A client that hears that its lease is lost is what is simulated, no news.
+    logging.getLogger("django.request").setLevel(logging.ERROR)
+    # Nobody pulls the plug, and waiting for the disk is no part of the costs.
+    os.environ["PGOPTIONS"] = "-c synchronous_commit=off"
+    say([f"seed {SEED}, load of this machine {os.getloadavg()[0]:.1f} of {os.cpu_count()} cores"])
+    try:
+        with postgres() as cluster:
+            if "whole" in asked:
+                whole(cluster)
+            if "window" in asked or "steady" in asked:
+                many(cluster, asked)
+    except Broken as broken:
+        sys.exit(f"A promise is broken: {broken}")
+
+
+def whole(cluster: Postgres) -> None:
+    """Every dataset to its end, all calls real."""
+    from server.models import Dataset
+
+    with in_process.database(cluster.new_database()):
+        site = RealSite(in_process.alice(), cluster.cluster.get_pid())
+        names = [{"name": f"Sample {number:04}"} for number in range(WHOLE_DATASETS)]
+        site.do(Call("project", "projects/", {"name": "Birds", "workflow": "#!/bin/bash\n", "lease_seconds": 300}), 0.0)
+        site.do(Call("bulk", "projects/birds/datasets/bulk/", {"datasets": names}), 0.0)
+        ledger = Ledger()
+        world = World(WHOLE, Audited(site, ledger), Size(processes=2))
+        run(world, lambda: Dataset.objects.completed().count() == WHOLE_DATASETS)
+        ledger.check_finished(Dataset.objects.completed().count(), WHOLE_DATASETS)
+    tell("whole", world, ledger)
+
+
+def many(cluster: Postgres, asked: Iterable[str]) -> None:
+    """10,000 clients on the full table, and costs that were measured on it."""
+    from benchmarks.server_rows import fill
+
+    with in_process.database(cluster.new_database()):
+        fill(WINDOW_DATASETS)
+        site = RealSite(in_process.alice(), cluster.cluster.get_pid())
+        costs = measured(site)
+        if "window" in asked:
+            ledger = Ledger()
+            mixed = MixedSite(Audited(site, ledger), drawn(costs))
+            world = World(WINDOW, mixed, WINDOW_SIZE)
+            run(world)
+            tell("window", world, ledger)
+            say([f"calls that the server answered: {mixed.done}"])
+    if "steady" in asked:
+        steady(costs)
+
+
+def measured(site: Site) -> Costs:
+    """What calls of each kind cost, of real runs."""
+    measuring = Measuring(site)
+    world = World(WARM_UP, measuring, Size(processes=2))
+    run(world)
+    say(["", "What a call costs, with a million datasets:", "", *figures.costs_table(measuring.costs)])
+    return {kind: measuring.costs[kind] for kind in (CLAIM, STATUS, HEARTBEAT)}
+
+
+def drawn(costs: Costs, heartbeat_s: float = MAX_HEARTBEAT_SECONDS) -> DrawnSite:
+    return DrawnSite(costs, random.Random(SEED), heartbeat_s)
+
+
+def steady(costs: Costs) -> None:
+    """How long calls take, of so many clients and processes, and with rarer heartbeats."""
+    for heartbeat_s in (MAX_HEARTBEAT_SECONDS, LONG_HEARTBEAT_S):
+        rows = [
+            [f"{clients:,}", *(_steady(costs, clients, processes, heartbeat_s) for processes in PROCESSES)]
+            for clients in CLIENTS
+        ]
+        head = ("clients", *(f"{number} process{'es' * (number > 1)}" for number in PROCESSES))
+        title = f"p50 / p99 in ms (share of calls without an answer in time), a heartbeat each {heartbeat_s:g} s:"
+        say(["", title, "", *figures.table(head, rows)])
+
+
+def _steady(costs: Costs, clients: int, processes: int, heartbeat_s: float) -> str:
+    """The cell of so many clients and processes: they start over half of the time, and are measured in the other."""
+    plan = Plan(seed=SEED, clients=clients, seconds=STEADY_S, start_s=STEADY_S / 2, retry_each_s=math.inf)
+    world = World(plan, drawn(costs, heartbeat_s), Size(processes))
+    run(world)
+    return world.figures.cell(int(STEADY_S / 2 / figures.SLICE_S))
+
+
+def run(world: World, over: Callable[[], bool] = lambda: False) -> None:
+    began = time.perf_counter()
+    with virtual_clock(lambda: world.loop.now):
+        world.run(over)
+    took_s = time.perf_counter() - began
+    print(f"{world.loop.now:.0f} s of {world.plan.clients} clients took {took_s:.0f} s", file=sys.stderr)
+
+
+def tell(name: str, world: World, ledger: Ledger) -> None:
+    seconds, size = world.loop.now, world.server.size
+    say(
+        [
+            "",
+            f"{name}: {world.plan.clients:,} clients, {size.processes} server processes, "
+            f"{size.database_cores} database cores, {seconds:,.0f} s",
+            "",
+            *figures.calls_table(world.figures, seconds),
+            "",
+            *figures.course_table(world.figures),
+            "",
+            f"killed {world.kills} times; completed {len(ledger.completed):,}; {dict(ledger.counts)}",
+            "no dataset with two live fences, none completed twice",
+        ]
+    )
+
+
+def say(lines: Iterable[str]) -> None:
+    print("\n".join(lines), flush=True)
+
+
+if __name__ == "__main__":
+    main()
