@@ -42,7 +42,7 @@ bench-server: install  ## Pages and calls with 1,000 datasets and with 1,000,000
 bench-load: install  ## 200 clients at once for a minute: claims and statuses a second; ARGS="--pause 0" for the most
 	@$(BIN)/python -m benchmarks.bench_load $(ARGS)
 
-simulate: install  ## 10,000 clients on 1,000,000 datasets in virtual time; ARGS="whole", "window" or "steady" for a part
+simulate: install  ## 10,000 clients on 1,000,000 datasets in virtual time; ARGS="steady" for a part
 	@$(BIN)/python -m benchmarks.simulation $(ARGS)
 
 check: install  ## Style, types, and who may import whom
