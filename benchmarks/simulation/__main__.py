@@ -65,6 +65,9 @@ WINDOW = Plan(
 CLIENTS_A_PROCESS = 1_250
 """So many clients of the window share a server process."""
 
+GIVES_UP_S = 10.0
+"""A third of what a client waits for an answer."""
+
 WARM_UPS = [Plan(seed=SEED + number, clients=20, seconds=400, speed=3, retry_each_s=math.inf) for number in (1, 2, 3)]
 """What the costs of the drawn calls are measured with, on the full table: the cheapest counts, as whatever else a
 machine does makes calls dearer only."""
@@ -160,8 +163,9 @@ def window(plan: Plan, site: Site, costs: Costs) -> None:
 
 def outage(plan: Plan, costs: Costs) -> None:
     size = _size(plan.clients)
-    for processes in (max(1, size.processes // 2), size.processes, 2 * size.processes):
-        world = World(plan, drawn(costs), replace(size, processes=processes))
+    half, double = replace(size, processes=max(1, size.processes // 2)), replace(size, processes=2 * size.processes)
+    for tried in (half, replace(half, gives_up_s=GIVES_UP_S), size, replace(size, gives_up_s=GIVES_UP_S), double):
+        world = World(plan, drawn(costs), tried)
         run(world)
         tell("outage", world)
 
@@ -204,10 +208,7 @@ def run(world: World, over: Callable[[], bool] = lambda: False) -> None:
 
 def tell(name: str, world: World) -> None:
     seconds, size = world.loop.now, world.server.size
-    title = (
-        f"{name}: {world.plan.clients:,} clients, {size.processes} server processes, "
-        f"{size.database_cores} database cores, {seconds:,.0f} s, {world.kills} kills"
-    )
+    title = f"{name}: {world.plan.clients:,} clients, {size}, {seconds:,.0f} s, {world.kills} kills"
     calls, course = figures.calls_table(world.figures, seconds), figures.course_table(world.figures)
     say(["", title, "", *calls, "", *course, ""])
 

@@ -6,6 +6,7 @@ process compute at a time), then for one of the database's cores. For how long i
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,10 +22,17 @@ HTTP_S = 0.002
 
 @dataclass(frozen=True)
 class Size:
-    """Server processes, and cores of the database."""
+    """Server processes, and cores of the database. `gives_up_s` is what the real server does not have yet: requests
+    that waited for a turn longer are refused and not worked on, as their clients will not wait for the answer.
+    """
 
     processes: int
     database_cores: int = 4
+    gives_up_s: float = math.inf
+
+    def __str__(self) -> str:
+        refuses = "" if self.gives_up_s == math.inf else f", refusing what waited {self.gives_up_s:g} s"
+        return f"{self.processes} server processes, {self.database_cores} database cores{refuses}"
 
 
 class Station:
@@ -75,14 +83,14 @@ class Server:
         if self._down:
             asked.fire(None)
         else:
-            self._waiting.append((call, asked))
+            self._waiting.append((call, asked, began))
             self._take()
         within.then(lambda answer: self._figures.answered(call.kind, began, self._loop.now, answer is not None))
         return within
 
     def go_down(self) -> None:
         """As a crash: what waits or is being worked on is never answered, even if it was done."""
-        lost = [*(asked for _, asked in self._waiting), *self._in_hand]
+        lost = [*(asked for _, asked, _ in self._waiting), *self._in_hand]
         self._down = True
         self._life += 1
         for asked in lost:
@@ -93,14 +101,18 @@ class Server:
         self._boot()
 
     def _boot(self) -> None:
-        self._waiting: deque[tuple[Call, Signal]] = deque()
+        self._waiting: deque[tuple[Call, Signal, float]] = deque()
         self._in_hand: dict[Signal, None] = {}
         self.python = Station(self._loop, self.size.processes)
         self.database = Station(self._loop, self.size.database_cores)
 
     def _take(self) -> None:
         while self._waiting and len(self._in_hand) < AT_ONCE * self.size.processes:
-            self._work(*self._waiting.popleft())
+            call, asked, came = self._waiting.popleft()
+            if self._loop.now - came > self.size.gives_up_s:
+                asked.fire(None)
+            else:
+                self._work(call, asked)
 
     def _work(self, call: Call, asked: Signal) -> None:
         answer, cost = self._site.do(call, self._loop.now)

@@ -106,16 +106,22 @@ def test_a_server_that_breaks_a_promise_is_found_out(clients: int, fences: list[
         world.run()
 
 
-def drawn_world(clients: int, processes: int) -> World:
+def drawn_world(clients: int, size: Size) -> World:
     costs = {kind: [Cost(0.06, 0.006)] for kind in (CLAIM, STATUS, HEARTBEAT)}
     site = DrawnSite(costs, random.Random(1), MAX_HEARTBEAT_SECONDS)
-    world = World(Plan(seed=3, clients=clients, seconds=200), site, Size(processes))
+    world = World(Plan(seed=3, clients=clients, seconds=200), site, size)
     world.run()
     return world
 
 
 def test_a_seed_gives_the_same_course_again_and_more_processes_wait_less() -> None:
-    few, again, more = drawn_world(250, 1), drawn_world(250, 1), drawn_world(250, 4)
+    few, again, more = drawn_world(250, Size(1)), drawn_world(250, Size(1)), drawn_world(250, Size(4))
     assert few.figures.times == again.figures.times
     worst = part(few.figures.times[HEARTBEAT], 0.99)
     assert worst > 2 * part(more.figures.times[HEARTBEAT], 0.99) > 0
+
+
+def test_an_overloaded_server_answers_in_vain_unless_it_refuses_what_waited_too_long() -> None:
+    in_vain, refusing = drawn_world(800, Size(1)), drawn_world(800, Size(1, gives_up_s=10))
+    late, in_time = (sum(map(len, world.figures.times.values())) for world in (in_vain, refusing))
+    assert in_time > 2 * late
