@@ -28,7 +28,10 @@ LOOK_S = 0.5
 """How often a waiting thread looks whether it was stopped, in seconds."""
 
 AGAIN_S = 5.0
-"""Seconds until a dataset is asked for again where there was none to be had for now."""
+MAX_AGAIN_S = 60.0
+"""Seconds until a dataset is asked for again where there was none to be had for now; while idle it grows to the second.
+
+Ten thousand loops that wait for the end of a project would else ask the server more often than all that work."""
 
 
 class _Lane:
@@ -72,6 +75,7 @@ class Lanes:
         self._undelivered = 0
         self._unfit = ""
         self._ask_again = 0.0
+        self._pause = AGAIN_S
 
     def run(self) -> None:
         """Process until none is left; `outcomes` tells how each run ended. Raises what kept the loop from going on."""
@@ -99,9 +103,11 @@ class Lanes:
             ahead = self._before_upload() >= self.workers
             lease = self._claim(ahead=ahead)
             if lease is None:
-                self._ask_again = time.monotonic() + AGAIN_S
+                self._ask_again = time.monotonic() + self._pause
+                self._pause = AGAIN_S if self._lanes else min(2 * self._pause, MAX_AGAIN_S)
                 nothing_left = not ahead
                 break
+            self._pause = AGAIN_S
             self._start(lease)
         if self._lanes:
             return True

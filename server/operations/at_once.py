@@ -1,4 +1,4 @@
-"""How many requests a process works on at once; the others wait for their turn.
+"""How many requests a process works on at once; the others wait for their turn, for a while.
 
 An ASGI server begins every request as it comes, each in a thread with a connection to the database of its own: with
 some hundred clients PostgreSQL would refuse the connections beyond its limit, and they would be answered 500.
@@ -10,10 +10,16 @@ import threading
 from collections.abc import Callable
 
 from django.db import connections
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 
 AT_ONCE = 20
 """Four processes of them, with a connection for each one's webhooks, fit into PostgreSQL's usual hundred."""
+
+TURN_S = 10.0
+"""So long a request waits for its turn, in seconds. Clients wait 30 s for an answer: a server that worked on what came
+later to its turn would get nothing done as long as the load lasts."""
+
+BUSY = "The server has more requests than it can answer now. Try again."
 
 
 class AtOnce:
@@ -24,11 +30,20 @@ class AtOnce:
         self.turns = threading.BoundedSemaphore(AT_ONCE)
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        with self.turns:
-            try:
-                return self.get_response(request)
-            finally:
-                # Django would close them when the answer is sent, of a large file after hours.
-                for connection in connections.all(initialized_only=True):
-                    if not connection.in_atomic_block:
-                        connection.close()
+        if not self.turns.acquire(timeout=TURN_S):
+            return _busy(request)
+        try:
+            return self.get_response(request)
+        finally:
+            # Django would close them when the answer is sent, of a large file after hours.
+            for connection in connections.all(initialized_only=True):
+                if not connection.in_atomic_block:
+                    connection.close()
+            self.turns.release()
+
+
+def _busy(request: HttpRequest) -> HttpResponse:
+    headers = {"Retry-After": str(round(TURN_S / 2))}
+    if request.path.startswith("/api/"):
+        return JsonResponse({"detail": BUSY, "code": "busy"}, status=503, headers=headers)
+    return HttpResponse(BUSY, status=503, content_type="text/plain; charset=utf-8", headers=headers)

@@ -23,6 +23,8 @@ from server.models.claims import ClaimEnd
 from server.permissions import Act, Actor
 from server.services import counts, life, queue
 
+NOT_YOURS = "The claim is another user's."
+
 
 class _TakenMeanwhile(Exception):
     """Another claim took the picked dataset."""
@@ -252,7 +254,8 @@ def _take(dataset: Dataset, user: User, request: ClaimRequest) -> Claim:
 
 def find(claim_id: int) -> Claim:
     """The claim. Raises Refused (404) when there is none."""
-    found = Claim.objects.select_related("user", "cancelled_by").filter(pk=claim_id).first()
+    related = ("user", "cancelled_by", "dataset__project")
+    found = Claim.objects.select_related(*related).filter(pk=claim_id).first()
     if found is None:
         raise Refused("There is no such claim (any more).", 404, "not_found")
     return found
@@ -261,17 +264,21 @@ def find(claim_id: int) -> Claim:
 def _own(user: User, claim_id: int) -> Claim:
     found = find(claim_id)
     if found.user_id != user.pk:
-        raise Refused("The claim is another user's.", 403, "not_yours")
+        raise Refused(NOT_YOURS, 403, "not_yours")
     return found
 
 
 def _current(user: User, claim_id: int, fence: int) -> tuple[Claim, Dataset]:
-    held = _own(user, claim_id)
-    dataset = life.locked_row(held.dataset_id)
-    held.refresh_from_db()
-    if held.ended is not None or dataset.claim_id != held.pk:
-        ending = f": {held.get_end_reason_display()}" if held.ended else ""
+    """The claim and the dataset that it holds, whose row stays locked. Raises Refused as `heartbeat` does."""
+    pk = Dataset.objects.select_for_update().filter(claim=claim_id).values_list("pk", flat=True).first()
+    dataset = None if pk is None else life.row(pk)
+    held = None if dataset is None else dataset.claim
+    if dataset is None or held is None or held.ended is not None:
+        own = _own(user, claim_id)
+        ending = f": {own.get_end_reason_display()}" if own.ended else ""
         raise Refused(f"The lease is lost, the claim has ended{ending}.", 409, "lost")
+    if held.user_id != user.pk:
+        raise Refused(NOT_YOURS, 403, "not_yours")
     if fence != dataset.fence:
         raise Refused(f"The lease is lost: the fence is {dataset.fence}, not {fence}.", 409, "lost")
     return held, dataset

@@ -38,8 +38,15 @@ def locked_row(pk: int) -> Dataset:
     locked = Dataset.objects.select_for_update().filter(pk=pk).values_list("pk", flat=True)
     if locked.first() is None:
         raise Refused("There is no such dataset (any more).", 404, "not_found")
-    # Read after the lock is held: PostgreSQL, when it has to wait for the lock, joins the new row with the claim and
-    # owner of before.
+    return row(pk)
+
+
+def row(pk: int) -> Dataset:
+    """The dataset, which is locked, with what its moves look at.
+
+    Read after the lock is held: PostgreSQL, when it has to wait for the lock, joins the new row with the claim and
+    owner of before.
+    """
     return Dataset.objects.select_related("project", "claim__cancelled_by", "lease_owner").get(pk=pk)
 
 

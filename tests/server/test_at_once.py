@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 
+import pytest
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 
+from server.operations import at_once
 from server.operations.at_once import AT_ONCE, AtOnce
 
 
@@ -38,3 +40,25 @@ def test_as_many_requests_as_may_are_answered_at_once_and_the_others_after_them(
         thread.join()
     assert answers == [200] * (3 * AT_ONCE)
     assert most == AT_ONCE
+
+
+@pytest.mark.parametrize(("path", "kind"), [("/api/next/", "application/json"), ("/", "text/plain; charset=utf-8")])
+def test_what_had_no_turn_in_time_is_refused_until_there_is_one(
+    monkeypatch: pytest.MonkeyPatch, path: str, kind: str
+) -> None:
+    monkeypatch.setattr(at_once, "AT_ONCE", 1)
+    monkeypatch.setattr(at_once, "TURN_S", 0.05)
+    meanwhile: list[HttpResponse] = []
+
+    def view(_: HttpRequest) -> HttpResponse:
+        if not meanwhile:
+            meanwhile.append(answer(RequestFactory().get(path)))
+        return HttpResponse("done")
+
+    answer = AtOnce(view)
+    assert answer(RequestFactory().get(path)).content == b"done"
+    [busy] = meanwhile
+    assert (busy.status_code, busy["Content-Type"]) == (503, kind)
+    assert int(busy["Retry-After"]) >= 0
+    assert b"more requests than it can answer" in busy.content
+    assert answer(RequestFactory().get(path)).content == b"done"
