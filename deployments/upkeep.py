@@ -17,44 +17,64 @@ from prefect.client.schemas.objects import TERMINAL_STATES, StateType
 from prefect.exceptions import ObjectNotFound
 
 from crunch_tasks.contract import LEASE_SECONDS
+from flows.session import IDLE, OVERTAKEN
 
-ZOMBIES = "Crunch: flow runs that nobody hears of have crashed"
+SILENT = "Crunch: flow runs that nobody hears of have crashed"
+UNBORN = "Crunch: flow runs that do not begin have crashed"
 HEARTBEAT = "prefect.flow-run.heartbeat"
-ENDS = ("Completed", "Failed", "Cancelled", "Crashed")
+ENDS = ("Completed", IDLE, OVERTAKEN, "Failed", "Cancelled", "Crashed")
 PAGE = 200
 
 
-def mark_zombies(client: SyncPrefectClient) -> None:
+def mark_zombies(client: SyncPrefectClient, silent_for: timedelta = timedelta(seconds=LEASE_SECONDS)) -> None:
     """Have Prefect mark as crashed what a worker started and what was silent for as long as a lease lasts.
 
-    What becomes of the dataset is the lease's to say, on the Crunch server; this is so that Prefect's pages agree. So
-    a run that is cut off from Prefect for less goes on unmarked, as its lease goes on. The flow runs of single datasets
-    have no heartbeat of their own, as each would take most of a second longer.
+    What becomes of the dataset is the lease's to say, on the Crunch server; this is so that Prefect's pages agree, and
+    that the dead take no place on the work pool. So a run that is cut off from Prefect for less goes on unmarked, as
+    its lease goes on. The flow runs of single datasets have no heartbeat of their own, as each would take most of a
+    second longer: whoever processes the dataset next marks them.
     """
+    ours = ResourceSpecification({"prefect.resource.id": "prefect.tag.crunch"})
+    # A batch system or a cluster may let a run wait for hours before it begins; a worker's own machine does not.
+    here = ResourceSpecification({"prefect.work-pool.type": "process"})
+    ends = _events(*ENDS)
+    silent = _silence([ours], {HEARTBEAT}, {HEARTBEAT} | ends, silent_for)
+    unborn = _silence([ours, here], _events("Pending"), _events("Scheduled", "Running") | ends, silent_for)
+    _automate(client, SILENT, silent, "Nothing was heard of this run for as long as a lease lasts.")
+    _automate(client, UNBORN, unborn, "This run was given to a worker and did not begin for as long as a lease lasts.")
+
+
+def _events(*states: str) -> set[str]:
+    """Those of a flow run that gets to one of the states."""
+    return {f"prefect.flow-run.{state}" for state in states}
+
+
+def _silence(
+    related: list[ResourceSpecification], after: set[str], expect: set[str], within: timedelta
+) -> EventTrigger:
+    """That a flow run shows none of the events `expect` within that time after one of `after`."""
+    return EventTrigger(
+        posture=Posture.Proactive,
+        match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
+        match_related=list(related),
+        for_each={"prefect.resource.id"},
+        after=after,
+        expect=expect,
+        threshold=1,
+        within=within,
+    )
+
+
+def _automate(client: SyncPrefectClient, name: str, trigger: EventTrigger, message: str) -> None:
+    """Make the automation that marks a flow run as crashed, or make it as it was."""
     automation = AutomationCore(
-        name=ZOMBIES,
+        name=name,
         description="Made by `python -m deployments automations`, which makes it again as it was.",
         enabled=True,
-        trigger=EventTrigger(
-            posture=Posture.Proactive,
-            match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
-            match_related=ResourceSpecification({"prefect.resource.id": "prefect.tag.crunch"}),
-            for_each={"prefect.resource.id"},
-            after={HEARTBEAT},
-            expect={HEARTBEAT, *(f"prefect.flow-run.{state}" for state in ENDS)},
-            threshold=1,
-            within=timedelta(seconds=LEASE_SECONDS),
-        ),
-        actions=[
-            ChangeFlowRunState(
-                name=None,
-                state=StateType.CRASHED,
-                message="Nothing was heard of this run for as long as a lease lasts.",
-                force=False,
-            )
-        ],
+        trigger=trigger,
+        actions=[ChangeFlowRunState(name=None, state=StateType.CRASHED, message=message, force=False)],
     )
-    there = client.read_automations_by_name(ZOMBIES)
+    there = client.read_automations_by_name(name)
     if there:
         client.update_automation(there[0].id, automation)
     else:

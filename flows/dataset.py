@@ -16,7 +16,7 @@ from prefect.utilities.urls import url_for
 
 from crunch_tasks.compute.leftovers import end_leftovers
 from crunch_tasks.contract import Stage
-from crunch_tasks.errors import Cancelled, CrunchError, Stopped, WorkspaceError
+from crunch_tasks.errors import Cancelled, CrunchError, LeaseLost, Stopped, WorkspaceError
 from crunch_tasks.files import cleaning
 from crunch_tasks.files.workspace import Workspace
 from crunch_tasks.link.lease import Lease
@@ -29,10 +29,11 @@ from crunch_tasks.stopping import deaf
 from crunch_tasks.upload import upload
 from crunch_tasks.workflow import workflow
 from flows.artifact import TransferWatch, publish_summary
+from flows.burial import bury_earlier
 from flows.ending import ended, stopped
 from flows.leftovers import remove_overtaken
 from flows.report import Outcome, now
-from flows.session import Session
+from flows.session import OVERTAKEN, Session
 from flows.watch import CancelWatch, current_flow_runs
 
 _current: ContextVar[DatasetRun] = ContextVar("the dataset run of this context")
@@ -65,6 +66,9 @@ def dataset_run(slug: str, project: str) -> Any:
                 run.last_words(error)
             if isinstance(error, Cancelled | Stopped):
                 return PrefectCancelled(message=str(error))
+            if isinstance(error, LeaseLost):
+                # Nothing failed: the dataset is another client's.
+                return PrefectCancelled(name=OVERTAKEN, message=str(error))
             raise
     run.finished = True
     if run.options.upload:
@@ -143,6 +147,8 @@ def _own_workspace(lease: Lease, settings: ClientSettings, stack: ExitStack) -> 
 def _run_flow(session: Session, run: DatasetRun, sender: Sender) -> tuple[Result, str]:
     flow_runs = current_flow_runs()
     run.last_words = _last_words(session, run, sender, lambda: [*flow_runs, *_own_flow_run(run)])
+    if run.claim.fence > 1:
+        bury_earlier(run.claim.slug, flow_runs)
     token = _current.set(run)
     try:
         # Our lease says whether a run lives; Prefect's heartbeat thread would cost each run most of a second.

@@ -22,19 +22,17 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterDeploymentId,
-    FlowRunFilterName,
     FlowRunFilterState,
     FlowRunFilterStateType,
-    FlowRunFilterTags,
 )
-from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun, StateType
+from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound
-from prefect.states import Crashed
 
 from crunch_tasks.contract import DatasetState
 from crunch_tasks.errors import CrunchError, UsageError
 from crunch_tasks.link.client import CrunchClient
+from flows.burial import bury
 
 LOOK_S = 2.0
 PAGE = 200
@@ -199,14 +197,7 @@ class Dispatch:
     def _bury(self, slug: str) -> None:
         """Prefect does not hear of a machine that died; the lease does. Its place on the work pool is free again."""
         self.say(f"{slug}: its client is gone, its lease expired.")
-        dead = FlowRunFilter(
-            # The run of the deployment, and below it that of the dataset.
-            name=FlowRunFilterName(any_=[f"run {slug}", slug]),
-            tags=FlowRunFilterTags(all_=["crunch"]),
-            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING])),
-        )
-        for run in self.prefect.read_flow_runs(flow_run_filter=dead):
-            self.prefect.set_flow_run_state(run.id, Crashed(message="The lease on its dataset expired."), force=True)
+        bury(self.prefect, slug)
 
 
 def _slug(run: FlowRun) -> str:

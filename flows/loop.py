@@ -11,7 +11,7 @@ from crunch_tasks.errors import UsageError
 from crunch_tasks.settings import ClientSettings, LoopOptions, RunOptions
 from flows.lanes import Lanes
 from flows.report import Outcome, now
-from flows.session import open_session, run_of_deployment
+from flows.session import none_waits, open_session, run_of_deployment
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,14 @@ def loop(
     lanes: LoopOptions = LoopOptions(),  # noqa: B008 - frozen
 ) -> Any:
     """Process datasets until none waits. Server, token and storage are the worker's, or those in Prefect's blocks."""
-    return run_of_deployment(lambda settings: process_all(settings, options, project, lanes))
+
+    def work(settings: ClientSettings) -> LoopOutcome:
+        outcome = process_all(settings, options, project, lanes)
+        if not outcome.runs:
+            raise none_waits(project)
+        return outcome
+
+    return run_of_deployment(work)
 
 
 if __name__ == "__main__":

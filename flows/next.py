@@ -6,11 +6,10 @@ from typing import Any
 
 from prefect import flow
 
-from crunch_tasks.errors import NothingToProcess
 from crunch_tasks.settings import ClientSettings, RunOptions
 from flows.dataset import process
 from flows.report import Outcome
-from flows.session import open_session, run_of_deployment
+from flows.session import none_waits, open_session, run_of_deployment
 
 
 def process_next(settings: ClientSettings, options: RunOptions, project: str = "") -> Outcome:
@@ -18,7 +17,7 @@ def process_next(settings: ClientSettings, options: RunOptions, project: str = "
     with open_session(settings) as session:
         lease = session.claim(project=project, cores=options.cores)
         if lease is None:
-            raise NothingToProcess(f"No dataset of {project} waits." if project else None)
+            raise none_waits(project)
         return process(session, lease, options)
 
 

@@ -16,7 +16,15 @@ from prefect.settings import PREFECT_API_URL
 from prefect.states import Completed
 
 from crunch_tasks.contract import LEASE_SECONDS, DatasetState
-from crunch_tasks.errors import CrunchError, NothingFits, NothingToProcess, Refused, SettingsError, WorkspaceError
+from crunch_tasks.errors import (
+    CrunchError,
+    LeaseLost,
+    NothingFits,
+    NothingToProcess,
+    Refused,
+    SettingsError,
+    WorkspaceError,
+)
 from crunch_tasks.files.disk import RESERVE_BYTES, low_disk
 from crunch_tasks.files.opening import open_storage
 from crunch_tasks.files.storage import Storage, check_reachable, timeout_for
@@ -169,6 +177,15 @@ def _check_prefect(report: Report) -> None:
         check_answers(client, address)
 
 
+IDLE, OVERTAKEN = "Idle", "Overtaken"
+"""What Prefect calls the end of a run that found nothing to process, and of one that lost its dataset to another."""
+
+
+def none_waits(project: str) -> NothingToProcess:
+    """What to raise when nothing (of `project`) can be claimed."""
+    return NothingToProcess(f"No dataset of {project} waits." if project else None)
+
+
 class _Ended(Protocol):
     @property
     def exit_code(self) -> int: ...
@@ -177,14 +194,17 @@ class _Ended(Protocol):
 def run_of_deployment(work: Callable[[ClientSettings], _Ended]) -> Any:
     """Do a deployment's `work` with the settings of the worker's environment or, where those lack, of Prefect's blocks.
 
-    Nothing to process is no failure, a failed run is one. Returns what a flow is to: nothing, or a state with a word.
+    Nothing to process and a lost lease are no failures, a failed run is one. Returns what a flow is to: nothing, or a
+    state with a word.
     """
     try:
         with with_blocks(client_settings()) as settings:
             outcome = work(settings)
     except NothingToProcess as error:
         get_run_logger().info("%s", error)
-        return Completed(message=str(error))
+        return Completed(name=IDLE, message=str(error))
+    if outcome.exit_code == LeaseLost.exit_code:
+        return Completed(name=OVERTAKEN, message="The lease on a dataset was lost, so it is another client's now.")
     if outcome.exit_code:
         raise CrunchError("A dataset's run did not complete; its own flow run and its page on the server say why.")
     return None

@@ -224,7 +224,7 @@ def test_set_up_again_wrong_words_and_old_runs(site: Site, deployments: Deployme
     for _ in range(2):
         deployments("automations")
     found = httpx.post(f"{site.prefect_api}/automations/filter", json={}).json()
-    assert [(one["enabled"], one["trigger"]["posture"]) for one in found] == [(True, "Proactive")]
+    assert [(one["enabled"], one["trigger"]["posture"]) for one in found] == [(True, "Proactive")] * 2
 
     api = f"{site.prefect_api}/flow_runs"
     deployment = of_pool(site, f"run-{POOL}")["id"]

@@ -83,8 +83,12 @@ def test_next_runs_on_a_worker_and_a_cancel_in_prefect_fails_its_stage(
     runs = httpx.post(f"{site.prefect_api}/flow_runs/filter", json={"flow_runs": {"name": {"any_": [slug]}}}).json()
     assert sorted(runs[0]["tags"]) == ["crunch", project]
 
-    # Nothing waits any more: that is no failure.
-    prefect(site, "deployment", "run", "crunch/next", "-p", f"project={project}", "--watch")
+    # Nothing waits any more: that is no failure, and Prefect has a word on it.
+    prefect(site, "deployment", "run", "crunch/loop", "-p", f"project={project}", "--watch")
+    idle = {"flow_runs": {"name": {"any_": [f"loop {project}"]}}}
+    [run] = httpx.post(f"{site.prefect_api}/flow_runs/filter", json=idle).json()
+    assert run["state"]["type"] == "COMPLETED"
+    assert (run["state"]["name"], run["state"]["message"]) == ("Idle", f"No dataset of {project} waits.")
 
     flag = tmp_path / "never"
     waits = f"#!/bin/bash\nwhile [ ! -e {flag} ]; do sleep 0.1; done\n"

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import httpx
 import pytest
 
 from crunch_tasks.crash import SERVER_POINTS, VARIABLE, Point
@@ -112,6 +113,10 @@ def test_what_a_killed_client_was_sending_arrives_late(walker: Walker, undisturb
     finish(walker, slug, "second")
     walker.arrive_late(slug)
     same_as_undisturbed(walker, slug, undisturbed)
+    # Prefect did not hear of its end, but from the client that followed.
+    named = {"flow_runs": {"name": {"any_": [slug]}}}
+    runs = httpx.post(f"{walker.site.prefect_api}/flow_runs/filter", json=named).json()
+    assert sorted(run["state"]["type"] for run in runs) == ["COMPLETED", "CRASHED"]
 
 
 @pytest.mark.parametrize("case", cases(1, "STOP"), ids=str)
