@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help install demo test test-all test-quick chaos bench bench-server bench-load simulate check format docs screenshots browser clean
+.PHONY: help install demo test test-all test-quick chaos bench bench-server bench-load bench-loop simulate hosts check format docs screenshots browser clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -42,8 +42,14 @@ bench-server: install  ## Pages and calls with 1,000 datasets and with 1,000,000
 bench-load: install  ## 200 clients at once for a minute: claims and statuses a second; ARGS="--pause 0" for the most
 	@$(BIN)/python -m benchmarks.bench_load $(ARGS)
 
+bench-loop: install  ## Loops: lanes, idle time, cost of a dataset, several clients; ARGS="lanes start" for parts
+	@$(BIN)/python -m benchmarks.bench_loop $(ARGS)
+
 simulate: install  ## 10,000 clients on 1,000,000 datasets in virtual time; ARGS="steady" for a part
 	@$(BIN)/python -m benchmarks.simulation $(ARGS)
+
+hosts: install browser  ## Four network namespaces as machines, one cut off, one killed (root); ARGS="--datasets N"
+	@$(BIN)/python -m benchmarks.hosts $(ARGS)
 
 check: install  ## Style, types, and who may import whom
 	$(BIN)/ruff check

@@ -19,6 +19,7 @@ import httpx
 
 from crunch_tasks.errors import CrunchError
 
+LOOPBACK = "127.0.0.1"
 START_S = 90.0
 STOP_S = 15.0
 
@@ -124,18 +125,18 @@ def folder_storage(file: Path, folder: Path) -> Path:
     return file
 
 
-def prefect_server(home: Path, port: int) -> Service:
+def prefect_server(home: Path, port: int, host: str = LOOPBACK) -> Service:
     """A Prefect server on SQLite below `home`."""
+    api = f"http://{host}:{port}/api"
     environment = {
         "PREFECT_HOME": str(home),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
-        "PREFECT_UI_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_API_URL": api,
+        "PREFECT_UI_API_URL": api,
         "DO_NOT_TRACK": "1",
     }
-    arguments = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    ready = answers(f"http://127.0.0.1:{port}/api/health")
-    return Service("Prefect server", arguments, environment, ready, home / "prefect.log")
+    arguments = ["prefect", "server", "start", "--host", host, "--port", str(port)]
+    return Service("Prefect server", arguments, environment, answers(f"{api}/health"), home / "prefect.log")
 
 
 def manage(environment: Mapping[str, str], *arguments: str) -> str:

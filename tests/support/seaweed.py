@@ -68,11 +68,12 @@ class SeaweedS3:
     access_key: str = "crunch-test-key"
     secret_key: str = "crunch-test-secret"
     ports: list[int] = field(default_factory=lambda: _free_ports(4))
+    host: str = "127.0.0.1"
     process: subprocess.Popen[bytes] | None = None
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.ports[0]}"
+        return f"http://{self.host}:{self.ports[0]}"
 
     def start(self) -> SeaweedS3:
         """Start the server and wait until a PUT works (a listing answers earlier)."""
@@ -80,7 +81,7 @@ class SeaweedS3:
         data = self.folder / "data"
         data.mkdir(parents=True, exist_ok=True)
         command = [
-            weed_binary(), "-logtostderr=true", "mini", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+            weed_binary(), "-logtostderr=true", "mini", f"-dir={data}", f"-ip={self.host}", f"-ip.bind={self.host}",
             f"-s3.port={s3}", f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}",
             "-admin.ui=false", "-webdav=false", "-master.telemetry=false", "-s3.port.iceberg=0", "-s3.port.lance=0",
         ]  # fmt: skip
@@ -181,9 +182,9 @@ class SeaweedS3:
 
 
 @contextlib.contextmanager
-def seaweed(folder: Path) -> Iterator[SeaweedS3]:
+def seaweed(folder: Path, host: str = "127.0.0.1") -> Iterator[SeaweedS3]:
     """A running server, stopped at the end."""
-    server = SeaweedS3(folder)
+    server = SeaweedS3(folder, host=host)
     server.start()
     try:
         yield server

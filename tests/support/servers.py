@@ -55,12 +55,13 @@ class CrunchServer:
     storage_settings: Path | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
+    host: str = "127.0.0.1"
     tokens: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     @property
     def env(self) -> dict[str, str]:
@@ -86,7 +87,8 @@ class CrunchServer:
         self.tokens |= json.loads(self._python("-c", ADD_USERS, json.dumps(names)))
 
     def start(self) -> None:
-        command = ["-m", "uvicorn", "server.site.asgi:application", "--port", str(self.port), "--log-level", "warning"]
+        command = ["-m", "uvicorn", "server.site.asgi:application", "--host", self.host, "--port", str(self.port)]
+        command += ["--log-level", "warning"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, *command], env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
