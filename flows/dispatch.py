@@ -95,6 +95,8 @@ class Dispatch:
     seen: dict[str, set[UUID]] = field(default_factory=lambda: defaultdict(set))
     """The flow runs of each dataset that had not ended when this dispatch saw them first."""
     left: set[str] = field(default_factory=set)
+    buried: set[tuple[str, int]] = field(default_factory=set)
+    """Datasets and attempts whose flow runs were marked: the run that follows may not have claimed its dataset yet."""
 
     def work(self, *, once: bool) -> Dispatched:
         """Schedule until no dataset waits, and none is being processed that might be given back; `once`: what goes now.
@@ -128,8 +130,7 @@ class Dispatch:
         # Asked before the datasets: a run that ends in between has told the server by then.
         active = self._active()
         head = self.client.next(self.project)
-        if any(_slug(run) == head for run in active) and self._has_lost_its_client(head):
-            self._bury(head)
+        if any(_slug(run) == head for run in active) and self._bury_lost(head):
             active = self._active()
         busy = [_slug(run) for run in active]
         for slug in choose(self._waiting(head), busy, self.left, self.limit):
@@ -190,14 +191,19 @@ class Dispatch:
             found += page
         return found
 
-    def _has_lost_its_client(self, slug: str) -> bool:
-        """Of what the next claim would take: whether its lease expired."""
-        return bool(self.client.get_dataset(slug)["state"] == DatasetState.RUNNING.value)
+    def _bury_lost(self, slug: str) -> bool:
+        """Whether the flow runs of what the next claim would take were marked: its lease expired, once an attempt.
 
-    def _bury(self, slug: str) -> None:
-        """Prefect does not hear of a machine that died; the lease does. Its place on the work pool is free again."""
+        Prefect does not hear of a machine that died; the lease does. Its place on the work pool is free again.
+        """
+        dataset = self.client.get_dataset(slug)
+        attempt = (slug, int(dataset["attempt"]))
+        if dataset["state"] != DatasetState.RUNNING.value or attempt in self.buried:
+            return False
+        self.buried.add(attempt)
         self.say(f"{slug}: its client is gone, its lease expired.")
         bury(self.prefect, slug)
+        return True
 
 
 def _slug(run: FlowRun) -> str:
