@@ -39,7 +39,8 @@ def mark_zombies(client: SyncPrefectClient, silent_for: timedelta = timedelta(se
     here = ResourceSpecification({"prefect.work-pool.type": "process"})
     ends = _events(*ENDS)
     silent = _silence([ours], {HEARTBEAT}, {HEARTBEAT} | ends, silent_for)
-    unborn = _silence([ours, here], _events("Pending"), _events("Scheduled", "Running") | ends, silent_for)
+    given = _events("Submitting", "Pending")
+    unborn = _silence([ours, here], given, given | _events("Scheduled", "Running") | ends, silent_for)
     _automate(client, SILENT, silent, "Nothing was heard of this run for as long as a lease lasts.")
     _automate(client, UNBORN, unborn, "This run was given to a worker and did not begin for as long as a lease lasts.")
 

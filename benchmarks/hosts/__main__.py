@@ -39,7 +39,7 @@ from benchmarks.hosts.population import (
     wait_for_held,
 )
 from benchmarks.hosts.verdict import Story, flow_runs, table
-from crunch_tasks.errors import CrunchError
+from crunch_tasks.errors import CrunchError, UsageError
 from deployments.local import bare_environment
 from deployments.upkeep import mark_zombies
 from tests.support.site import until
@@ -49,6 +49,7 @@ AT_ONCE = 2
 """Flow runs at once on a worker."""
 
 EVERY_S = 8
+LEAST = 60
 SILENT_S = 3 * HEARTBEAT_S
 QUIET_S = 1800
 """The most that the run may take, in seconds."""
@@ -62,6 +63,8 @@ def main() -> int:
     arguments.add_argument("--datasets", type=int, default=200)
     arguments.add_argument("--pictures", type=Path, help="a folder for pictures of Prefect's pages at the end")
     words = arguments.parse_args()
+    if words.datasets < LEAST:
+        raise UsageError(f"--datasets: take {LEAST} or more, or none is left for the host that is to be killed.")
     check_rights()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="crunch-hosts-")))

@@ -7,16 +7,19 @@ import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 import pytest
+from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deployments.__main__ import app
 from deployments.local import bare_environment
+from deployments.upkeep import mark_zombies
 from flows.cli import end_well
 from tests.acceptance.test_prefect_worker import PREFECT, everything_in_prefect
 from tests.support.depth import long, whole
@@ -239,3 +242,19 @@ def test_set_up_again_wrong_words_and_old_runs(site: Site, deployments: Deployme
     until(lambda: httpx.get(f"{api}/{ended}").status_code == 404, what="the end of the old flow run")
     assert httpx.get(f"{api}/{waiting}").json()["state"]["type"] == "SCHEDULED"
     httpx.delete(f"{api}/{waiting}")
+
+
+@long
+def test_prefect_marks_a_run_that_a_dead_worker_took_and_never_began(site: Site, deployments: Deployments) -> None:
+    api = f"{site.prefect_api}/flow_runs"
+    with temporary_settings({PREFECT_API_URL: site.prefect_api}), get_client(sync_client=True) as client:
+        mark_zombies(client, timedelta(seconds=10))
+    deployment = of_pool(site, f"run-{POOL}")["id"]
+    made = httpx.post(
+        f"{site.prefect_api}/deployments/{deployment}/create_flow_run", json={"parameters": {"slug": "a:b"}}
+    ).json()["id"]
+    for name in ("Submitting", "Pending"):
+        state = {"state": {"type": "PENDING", "name": name}}
+        httpx.post(f"{api}/{made}/set_state", json=state).raise_for_status()
+    until(lambda: httpx.get(f"{api}/{made}").json()["state"]["type"] == "CRASHED", what="the mark")
+    assert "did not begin" in httpx.get(f"{api}/{made}").json()["state"]["message"]
