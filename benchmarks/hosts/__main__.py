@@ -205,3 +205,8 @@ if __name__ == "__main__":
     except CrunchError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(error.exit_code)
+    except AssertionError as late:
+        say(f"WRONG: {late}")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
