@@ -29,7 +29,7 @@ def take_pictures(api: str, folder: Path) -> None:
         for name, (path, tab) in pages(api).items():
             page.goto(api.removesuffix("/api") + path, wait_until="load")
             if tab:
-                page.get_by_role("tab", name=tab).click()
+                page.get_by_text(tab, exact=True).first.click()
             page.wait_for_timeout(SETTLE_MS)
             page.screenshot(path=folder / f"{name}.png")
         browser.close()
