@@ -16,6 +16,7 @@ from crunch_tasks.errors import CrunchError
 from crunch_tasks.settings import ClientSettings, LoopOptions, RunOptions
 from flows import catalogue, clean, exchange, files, look, retry, site_import, stack, sync
 from flows.connection import connected
+from flows.of_project import OfProject
 from flows.options import takes_options, takes_settings
 from flows.prompt import ask_for_missing
 from flows.terminal import console, shown
@@ -58,7 +59,7 @@ def run(slug: Slug, settings: ClientSettings, options: RunOptions, json_: Json =
     _finish(process_one(ask_for_missing(settings), options, slug).as_json(), json_)
 
 
-@app.command(name="next")
+@app.command(name="next", cls=OfProject)
 @serves
 @takes_run
 def next_(settings: ClientSettings, options: RunOptions, project: Project = "", json_: Json = False) -> None:
@@ -68,7 +69,7 @@ def next_(settings: ClientSettings, options: RunOptions, project: Project = "", 
     _finish(process_next(ask_for_missing(settings), options, project).as_json(), json_)
 
 
-@app.command()
+@app.command(cls=OfProject)
 @serves
 @takes_run
 @takes_options("lanes", LoopOptions)
@@ -85,7 +86,7 @@ def loop(
     _finish(process_all(ask_for_missing(settings), options, project, lanes).as_json(), json_)
 
 
-@app.command()
+@app.command(cls=OfProject)
 @takes_settings("url", "token")
 def dispatch(
     settings: ClientSettings,

@@ -14,6 +14,7 @@ from crunch_tasks.errors import Refused, UsageError
 from crunch_tasks.settings import ClientSettings
 from flows import rows
 from flows.connection import connected
+from flows.of_project import OfProject
 from flows.options import takes_settings
 from flows.terminal import AsJson, console, line, shown
 
@@ -161,5 +162,5 @@ def _say(sentence: str) -> None:
 
 def add_commands(app: typer.Typer) -> None:
     """Put this file's commands on `app`."""
-    app.command(name="import")(import_)
-    app.command()(export)
+    app.command(name="import", cls=OfProject)(import_)
+    app.command(cls=OfProject)(export)

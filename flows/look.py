@@ -13,6 +13,7 @@ from rich.filesize import decimal
 from crunch_tasks.contract import DatasetState, Stage, State
 from crunch_tasks.settings import ClientSettings
 from flows.connection import connected
+from flows.of_project import OfProject
 from flows.options import takes_settings
 from flows.terminal import AsJson, console, line, shown
 
@@ -95,5 +96,5 @@ def logs(
 
 def add_commands(app: typer.Typer) -> None:
     """Put this file's commands on `app`."""
-    app.command(name="list")(list_)
+    app.command(name="list", cls=OfProject)(list_)
     app.command()(logs)

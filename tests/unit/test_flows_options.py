@@ -116,3 +116,11 @@ def test_without_a_terminal_what_is_missing_is_an_error(monkeypatch: pytest.Monk
     monkeypatch.delenv("CRUNCH_TOKEN")
     with pytest.raises(SettingsError, match="--token"):
         ask_for_missing(ClientSettings())
+
+
+@pytest.mark.parametrize("command", ["list", "export", "next", "loop", "dispatch"])
+def test_a_project_without_its_option_is_told_of_it(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.end_well(cli.app, [command, "birds"], "crunch")
+    assert ended.value.code == 2
+    assert "Did you mean --project birds?" in " ".join(capsys.readouterr().err.split())
