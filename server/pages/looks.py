@@ -41,6 +41,10 @@ def attempt_number(dataset: Dataset, max_attempts: int) -> int | None:
     return min(dataset.attempt + 1, max(max_attempts, 1))
 
 
+LEAST = 1.5
+"""How wide the segment of a state with one dataset is, in a bar that is 100 wide; the rest is shared by count."""
+
+
 @dataclass(frozen=True)
 class Segment:
     """One state's share of a project: how many datasets, and its place in a bar that is 100 wide."""
@@ -75,12 +79,13 @@ class Counts:
 
     @property
     def segments(self) -> list[Segment]:
-        """What is done first, what is to do last."""
+        """What is done first, what is to do last. The few among many are LEAST wide, so that they are seen."""
         order = (DatasetState.COMPLETED, DatasetState.FAILED, DatasetState.RUNNING, DatasetState.UNPROCESSED)
+        shared = 100 - LEAST * sum(self.of(state.value) > 0 for state in order)
         start, found = 0.0, []
         for state in order:
             count = self.of(state.value)
-            width = 100 * count / self.total if self.total else 0.0
+            width = LEAST + shared * count / self.total if count else 0.0
             found.append(Segment(state.value, count, f"{start:.3f}", f"{width:.3f}"))
             start += width
         return found

@@ -60,6 +60,12 @@ def test_a_bar_is_100_wide() -> None:
     assert Counts({}).segments[0].width == "0.000"
 
 
+def test_two_among_ten_thousand_are_seen_in_the_bar() -> None:
+    completed, failed, running, _ = Counts({"completed": 9998, "failed": 2}).segments
+    assert float(failed.width) >= 1.5 and running.width == "0.000"
+    assert float(completed.width) + float(failed.width) == pytest.approx(100, abs=0.01)
+
+
 @pytest.mark.parametrize(
     ("state", "lost", "number"),
     [("unprocessed", 0, None), ("running", 0, 1), ("running", 1, 2), ("failed", 3, 3), ("completed", 2, 3)],
