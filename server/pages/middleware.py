@@ -1,10 +1,12 @@
-"""What every answer tells browsers about where its parts may come from."""
+"""What is done to every answer: browsers are told where its parts may come from, and unseen characters are shown."""
 
 from __future__ import annotations
 
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.deprecation import MiddlewareMixin
+
+from server.pages.visible import visible
 
 
 def policy(connect: str = "") -> str:
@@ -34,4 +36,13 @@ class ContentSecurityPolicy(MiddlewareMixin):
 
     def process_response(self, _request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         response.headers.setdefault("Content-Security-Policy", POLICY)
+        return response
+
+
+class UnseenCharacters(MiddlewareMixin):
+    """Middleware: shows characters of HTML that would not be seen; what is no HTML, such as a file, stays as it is."""
+
+    def process_response(self, _request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        if isinstance(response, HttpResponse) and response.headers.get("Content-Type", "").startswith("text/html"):
+            response.content = visible(response.content.decode(response.charset))
         return response

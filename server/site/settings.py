@@ -36,6 +36,7 @@ MIDDLEWARE = [
     "server.operations.at_once.AtOnce",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
+    "server.pages.middleware.UnseenCharacters",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "server.operations.sign_in.SlowDown",
