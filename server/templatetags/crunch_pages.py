@@ -12,8 +12,8 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from server.models import Attribute, Dataset
-from server.pages import looks, markdown
+from server.models import Attribute, Dataset, Project
+from server.pages import looks, markdown, project_nav
 
 register = template.Library()
 
@@ -60,6 +60,12 @@ def message_look(message: Message) -> str:
 def sign(key: str) -> dict[str, Any]:
     """The sign of a state, in its colour; the word has to stand beside it."""
     return {"key": key}
+
+
+@register.inclusion_tag("server/parts/project_nav.html", takes_context=True, name="project_nav")
+def project_links(context: template.Context, project: Project, here: str) -> dict[str, Any]:
+    """The project's own pages that this visitor may open; `here` is the name of this one's address."""
+    return {"links": project_nav.links(context["request"], project, here)}
 
 
 @register.inclusion_tag("server/parts/pages.html", takes_context=True)

@@ -98,7 +98,7 @@ def test_the_stages_are_told_by_words_too(page: Page) -> None:
 
 def test_a_group_of_failures_is_looked_at_and_retried(page: Page, server: CrunchServer) -> None:
     page.goto("/projects/birds/")
-    page.get_by_role("link", name="Why they failed").click()
+    page.get_by_role("link", name="Failures", exact=True).click()
     group = page.get_by_role("listitem").filter(has_text="ValueError")
     expect(group).to_contain_text("2 datasets")
     no_sideways_scrolling(page)

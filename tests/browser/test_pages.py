@@ -120,18 +120,31 @@ def test_files_are_added_by_choosing_and_by_dropping(page: Page, server: CrunchS
 
 
 def test_the_page_follows_what_happens(page: Page, server: CrunchServer) -> None:
+    page.clock.install()
     page.goto(f"/projects/birds/datasets/{quote('birds:waiting')}")
     expect(page.get_by_label("State", exact=True)).to_contain_text("unprocessed")
+    history = page.get_by_role("region", name="Status history")
+    seen = history.locator("tbody tr").count()
     with server.client() as api:
+        # History only: the state, and with it the rest of the page, stays.
+        late = {"dataset": api.get("/api/datasets/birds:waiting/").json()["id"], "stage": 2, "state": 3}
+        api.post("/api/statuses/", json=late).raise_for_status()
+        page.clock.run_for(5_000)
+        expect(history.locator("tbody tr")).to_have_count(seen + 1)
+        expect(history.get_by_role("heading")).to_have_text(f"Status history {seen + 1}")
         api.patch("/api/datasets/birds:waiting/", json={"locked": True}).raise_for_status()
-        expect(page.get_by_label("State", exact=True)).to_contain_text("held", timeout=20_000)
+        page.clock.run_for(5_000)
+        expect(page.get_by_label("State", exact=True)).to_contain_text("held")
         api.patch("/api/datasets/birds:waiting/", json={"locked": False}).raise_for_status()
 
 
 def test_a_mark_of_the_map_leads_to_all_datasets_of_its_place(page: Page) -> None:
     page.goto("/projects/birds/")
-    page.get_by_role("link", name="Map of the datasets").click()
+    page.get_by_role("link", name="Map", exact=True).click()
+    expect(page.get_by_role("link", name="Map", exact=True)).to_have_attribute("aria-current", "page")
     expect(page.locator("#places")).to_contain_text("12.50000° S, 45.25000° E")
+    expect(page.locator("#map .degrees").filter(has_text="45° E")).to_be_visible()
+    expect(page.locator("#map .degrees").filter(has_text="10° S")).to_be_visible()
     marker = page.locator("#map .place")
     expect(marker).to_have_count(1)
     marker.click()

@@ -2,10 +2,43 @@
 /* global L */
 "use strict";
 
-const EVERY = 15;
+// Degrees between two lines of the grid: the widest of which the view has a few.
+const STEPS = [30, 15, 5, 2, 1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002];
+const LINES = 3;
 
-function gridLine(places, map) {
-  L.polyline(places, { className: "graticule", weight: 1, interactive: false }).addTo(map);
+function gridLine(grid, places, label, at, side) {
+  grid.addLayer(L.polyline(places, { className: "graticule", weight: 1, interactive: false }));
+  const icon = L.divIcon({ className: `degrees ${side}`, html: label, iconSize: null });
+  grid.addLayer(L.marker(at, { icon, interactive: false, keyboard: false }));
+}
+
+function degrees(value, step, positive, negative) {
+  const digits = (String(step).split(".")[1] || "").length;
+  return `${Math.abs(value).toFixed(digits)}°${value === 0 ? "" : ` ${value > 0 ? positive : negative}`}`;
+}
+
+// The whole multiples of the step between two numbers.
+function between(low, high, step) {
+  const found = [];
+  for (let number = Math.ceil(low / step); number * step <= high; number += 1) found.push(number * step || 0);
+  return found;
+}
+
+// Lines of degrees in what is seen of the map, named at its upper and right edge.
+function drawGrid(map, grid) {
+  grid.clearLayers();
+  const view = map.getBounds();
+  const [south, north] = [Math.max(view.getSouth(), -85), Math.min(view.getNorth(), 85)];
+  const [west, east] = [Math.max(view.getWest(), -180), Math.min(view.getEast(), 180)];
+  const step = STEPS.find((size) => Math.min(north - south, east - west) >= LINES * size) || STEPS.at(-1);
+  for (const latitude of between(south, north, step)) {
+    const label = degrees(latitude, step, "N", "S");
+    gridLine(grid, [[latitude, west], [latitude, east]], label, [latitude, east], "right");
+  }
+  for (const longitude of between(west, east, step)) {
+    const label = degrees(longitude, step, "E", "W");
+    gridLine(grid, [[south, longitude], [north, longitude]], label, [north, longitude], "upper");
+  }
 }
 
 function popup(rows) {
@@ -23,8 +56,6 @@ function popup(rows) {
 
 const rows = [...document.querySelectorAll("#places tbody tr")];
 const map = L.map("map", { attributionControl: false, minZoom: 1, maxZoom: 16, worldCopyJump: true });
-for (let degrees = -180; degrees <= 180; degrees += EVERY) gridLine([[-85, degrees], [85, degrees]], map);
-for (let degrees = -75; degrees <= 75; degrees += EVERY) gridLine([[degrees, -180], [degrees, 180]], map);
 // Datasets of one place share a mark, or all but the last would be out of reach.
 const places = new Map();
 for (const row of rows) {
@@ -40,3 +71,7 @@ const markers = [...places].map(([place, here]) => {
 });
 L.control.scale({ imperial: false }).addTo(map);
 map.fitBounds(L.featureGroup(markers).getBounds().pad(0.2), { maxZoom: 4 });
+// Not before the map has a view, in which lines could be drawn.
+const grid = L.layerGroup().addTo(map);
+drawGrid(map, grid);
+map.on("moveend", () => drawGrid(map, grid));
