@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -136,6 +138,15 @@ def test_the_page_follows_what_happens(page: Page, server: CrunchServer) -> None
         page.clock.run_for(5_000)
         expect(page.get_by_label("State", exact=True)).to_contain_text("held")
         api.patch("/api/datasets/birds:waiting/", json={"locked": False}).raise_for_status()
+
+
+def test_times_are_right_where_the_clock_is_a_day_off(page: Page) -> None:
+    """X12. A browser tells how long ago something was by the server's clock."""
+    for days in (-1, 1):
+        page.clock.set_fixed_time(dt.datetime.now(dt.UTC) + dt.timedelta(days=days))
+        page.goto(f"/projects/birds/datasets/{quote('birds:failed')}")
+        times = page.get_by_role("region", name="Status history").locator("time")
+        expect(times.first).to_have_text(re.compile("just now|(second|minute)s? ago"))
 
 
 def test_a_mark_of_the_map_leads_to_all_datasets_of_its_place(page: Page) -> None:

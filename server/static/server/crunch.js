@@ -5,9 +5,15 @@
 const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60]];
 const words = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
 
+// Milliseconds that the server's clock, by which all times are, is ahead of this machine's.
+let ahead = 0;
+function setClock(page) {
+  ahead = new Date(page.body.dataset.now) - Date.now() || 0;
+}
+
 function tellTimes(root) {
   for (const time of root.querySelectorAll("time[datetime]")) {
-    const seconds = (new Date(time.dateTime) - Date.now()) / 1000;
+    const seconds = (new Date(time.dateTime) - Date.now() - ahead) / 1000;
     if (Math.abs(seconds) > 30 * 86400) continue;
     const [unit, size] = UNITS.find(([, size]) => Math.abs(seconds) >= size) || ["second", 1];
     time.textContent = Math.abs(seconds) < 5 ? "just now" : words.format(Math.trunc(seconds / size), unit);
@@ -33,6 +39,7 @@ async function refresh(main, shown) {
   const fresh = new DOMParser().parseFromString(text, "text/html");
   const freshMain = fresh.querySelector("main");
   if (freshMain === null) return;
+  setClock(fresh);
   if (freshMain.dataset.version !== main.dataset.version && !main.dataset.busy
     && document.querySelector("details[open]:not(.folder)") === null) {
     location.reload();
@@ -49,6 +56,7 @@ async function refresh(main, shown) {
 }
 
 const main = document.querySelector("main[data-live]");
+setClock(document);
 tellTimes(document);
 setInterval(() => tellTimes(document), 20000);
 if (main !== null) {
