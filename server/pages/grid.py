@@ -21,7 +21,17 @@ from server.pages.looks import Progress, StageLook, attempt_number, cells, progr
 from server.pages.paging import ROWS
 from server.services.selection import Selection
 
-NAME, UPDATED = "name", "updated"
+NAME, ADDED, UPDATED, UNCHANGED = "name", "added", "updated", "unchanged"
+ORDERS = {
+    NAME: "By name",
+    ADDED: "Newest first",
+    UPDATED: "Last updated",
+    UNCHANGED: "Longest unchanged",
+}
+"""The orders that an index has, with and without a state."""
+
+_COLUMNS = {NAME: ("key",), ADDED: ("pk",), UPDATED: ("updated", "pk"), UNCHANGED: ("updated", "pk")}
+_DESCENDING = (ADDED, UPDATED)
 
 COLUMNS = ("name", "slug", "key", "state", "locked", "attempt", "progress", "lease_expires", "stage", "stage_state")
 """What a row shows, besides `updated`; a dataset's longer texts are not read."""
@@ -66,8 +76,9 @@ def failure(chosen: Selection) -> Failure | None:
 
 
 def order(chosen: Selection, query: Mapping[str, str]) -> str:
-    """NAME or UPDATED; a selection that only an index of names has comes by name."""
-    return UPDATED if query.get("sort") == UPDATED and not chosen.by_key else NAME
+    """One of ORDERS; a selection that only an index of names has comes by name."""
+    asked = query.get("sort", NAME)
+    return asked if asked in ORDERS and not chosen.by_key else NAME
 
 
 def page(chosen: Selection, by: str, query: Mapping[str, str]) -> GridPage:
@@ -88,32 +99,37 @@ def page(chosen: Selection, by: str, query: Mapping[str, str]) -> GridPage:
 
 
 def _ordered(rows: DatasetQuerySet, by: str, place: tuple[Any, ...] | None, back: bool) -> DatasetQuerySet:
-    """The rows from `place` on: keys forward, times from the newest on; or, `back`, the other way round."""
-    if by == NAME:
-        if place:
-            rows = rows.filter(key__lt=place[0]) if back else rows.filter(key__gt=place[0])
-        return rows.order_by("-key" if back else "key")
+    """The rows from `place` on or, `back`, those before it, the nearest first."""
+    down = (by in _DESCENDING) != back
     if place:
-        pair = Tuple(F("updated"), F("pk"))
-        # The second condition is for SQLite, which would look at all rows for the first alone.
-        newer = (TupleGreaterThan(pair, place), {"updated__gte": place[0]})
-        older = (TupleLessThan(pair, place), {"updated__lte": place[0]})
-        beyond, bound = newer if back else older
-        rows = rows.filter(beyond, **bound)
-    return rows.order_by("updated", "pk") if back else rows.order_by("-updated", "-pk")
+        rows = _beyond(rows, _COLUMNS[by], place, down)
+    return rows.order_by(*(f"-{column}" if down else column for column in _COLUMNS[by]))
+
+
+def _beyond(rows: DatasetQuerySet, columns: tuple[str, ...], place: tuple[Any, ...], down: bool) -> DatasetQuerySet:
+    if len(columns) == 1:
+        return rows.filter(**{f"{columns[0]}__{'lt' if down else 'gt'}": place[0]})
+    pair = Tuple(*map(F, columns))
+    beyond = TupleLessThan(pair, place) if down else TupleGreaterThan(pair, place)
+    # The second condition is for SQLite, which would look at all rows for the first alone.
+    return rows.filter(beyond, **{f"{columns[0]}__{'lte' if down else 'gte'}": place[0]})
 
 
 def cursor(by: str, dataset: Dataset) -> str:
     """Where the dataset stands in this order, as the addresses of pages say it."""
     if by == NAME:
         return str(dataset.key)
+    if by == ADDED:
+        return str(dataset.pk)
     return f"{(dataset.updated - _EPOCH) // _MICROSECOND}-{dataset.pk}"
 
 
 def _read(by: str, text: str) -> tuple[Any, ...] | None:
-    """The place that a cursor's text names: a key, or a time and a dataset's number; None for none and for nonsense."""
+    """The place that a cursor's text names: a key, a dataset's number, or a time and a number; None for nonsense."""
     if by == NAME:
         # PostgreSQL refuses a NUL.
         return (text,) if text and "\x00" not in text else None
+    if by == ADDED:
+        return (int(text),) if re.fullmatch(r"[0-9]{1,18}", text) else None
     found = re.fullmatch(r"([0-9]{1,16})-([0-9]{1,18})", text)
     return (_EPOCH + int(found[1]) * _MICROSECOND, int(found[2])) if found else None

@@ -60,6 +60,7 @@ class ProjectPage(TemplateView):
             chosen=chosen,
             failure=grid.failure(chosen),
             sort=sort,
+            orders=grid.ORDERS,
             page=grid.page(chosen, sort, self.request.GET),
             attributes=project.attributes.all(),
             items=Item.objects.filter(parent=project, plain=True)[:ITEMS_SHOWN],

@@ -115,15 +115,36 @@ def test_the_last_changed_come_first_when_asked_for(browser: Client, many: Proje
     assert names(browser.get(f"{PAGE}?sort=updated&state=failed")) == ["d04", "d02", "d00"]
 
 
-@pytest.mark.parametrize("query", ["", "sort=updated", "state=unprocessed", "sort=updated&state=unprocessed", "q=d"])
+def test_the_newest_or_the_longest_unchanged_come_first_when_asked_for(browser: Client, many: Project) -> None:
+    assert names(browser.get(f"{PAGE}?sort=added")) == ["x", "d10", "d09", "d08"]
+    assert names(browser.get(f"{PAGE}?sort=added&state=failed")) == ["d04", "d02", "d00"]
+    assert names(browser.get(f"{PAGE}?sort=unchanged")) == ["d01", "d03", "d05", "d06"]
+    assert names(browser.get(f"{PAGE}?sort=unchanged&state=failed")) == ["d00", "d02", "d04"]
+    for nonsense in ("sort=name2", "sort=added&after=x", "sort=added&after=%00", "sort=unchanged&before=1"):
+        assert browser.get(f"{PAGE}?{nonsense}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [
+        ("", 12),
+        ("sort=updated", 12),
+        ("sort=added", 12),
+        ("sort=unchanged", 12),
+        ("state=unprocessed", 9),
+        ("sort=updated&state=unprocessed", 9),
+        ("sort=added&state=unprocessed", 9),
+        ("q=d", 11),
+    ],
+)
 @pytest.mark.parametrize("together", [False, True], ids=["apart", "at one time"])
-def test_pages_forward_and_back(browser: Client, many: Project, query: str, together: bool) -> None:
+def test_pages_forward_and_back(browser: Client, many: Project, query: str, count: int, together: bool) -> None:
     if together:
         Dataset.objects.update(updated=NOON)
-    walk(browser, query)
+    walk(browser, query, count)
 
 
-def walk(browser: Client, query: str) -> None:
+def walk(browser: Client, query: str, count: int) -> None:
     """From the first page to the last and back: every dataset once each way, and the same pages."""
     page = browser.get(f"{PAGE}?{query}")
     seen = [names(page)]
@@ -132,7 +153,7 @@ def walk(browser: Client, query: str) -> None:
         page = browser.get(PAGE + following)
         seen.append(names(page))
     whole = [name for part in seen for name in part]
-    assert len(whole) == len(set(whole)) == {"": 12, "sort=updated": 12, "q=d": 11}.get(query, 9)
+    assert len(whole) == len(set(whole)) == count
     back = [names(page)]
     while previous := link(page, "prev"):
         page = browser.get(PAGE + previous)
@@ -168,7 +189,8 @@ def test_every_database_has_the_same_order(database: None, monkeypatch: pytest.M
     assert walked("", "name") == ["a", "a-1", "a-b", "a-z", "a_c", "ab", "группа"]
     assert walked("a ", "name") == walked("a", "updated") == ["a", "a-1", "a-b", "a-z", "a_c", "ab"]
     assert walked("a-", "name") == walked("a", "name")
-    assert len(walked("", "updated")) == len(set(walked("", "updated"))) == 7
+    for sort in ("added", "updated", "unchanged"):
+        assert len(walked("", sort)) == len(set(walked("", sort))) == 7
     assert Selection(project, text="a b").rows().count() == 1
 
 
