@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from django.db import transaction
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import OpenApiResponse, extend_schema
@@ -13,12 +12,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from crunch_tasks.errors import Refused
-from server.api.base import API, problems, signed_in
+from server.api.base import API, problems
 from server.api.fields import ItemSlugField
 from server.kinds import ExplicitBooleanField
 from server.models import AccessToken, Change, Membership, Project, Role, WorkflowVersion
 from server.permissions import Act, actor_of
-from server.services import audit, members, tokens
+from server.services import members, tokens
 
 Person = serializers.SlugRelatedField[Any]
 
@@ -86,23 +85,16 @@ class MemberView(ProjectPart):
         project, user = self.project(), members.person(username)
         sent = MembershipSerializer(data=request.data)
         sent.is_valid(raise_exception=True)
-        with transaction.atomic():
-            before = project.memberships.filter(user=user).first()
-            was = dict(MembershipSerializer(before).data) if before else None
-            role = Role(sent.validated_data.get("role", Role.VIEWER))
-            rights = {"edits_workflow": sent.validated_data.get("edits_workflow", False)}
-            made = members.set_member(project, user, role, **rights)
-            now = MembershipSerializer(made).data
-            audit.note(actor_of(request), "set member", user.get_username(), project, was, now)
-        return Response(now)
+        role = Role(sent.validated_data.get("role", Role.VIEWER))
+        rights = {"edits_workflow": sent.validated_data.get("edits_workflow", False)}
+        made = members.set_member(actor_of(request), project, user, role, **rights)
+        return Response(MembershipSerializer(made).data)
 
     @extend_schema(responses={204: OpenApiResponse(description="No member any more."), **problems(401, 403, 404, 409)})
     def delete(self, request: Request, slug: str, username: str) -> Response:  # noqa: ARG002
         """End the membership. 409: they are the only manager."""
         project, user = self.project(), members.person(username)
-        with transaction.atomic():
-            members.remove_member(project, user)
-            audit.note(actor_of(request), "remove member", user.get_username(), project)
+        members.remove_member(actor_of(request), project, user)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
@@ -161,11 +153,8 @@ class TokensView(API, generics.ListAPIView[AccessToken]):
         sent = TokenSerializer(data=request.data, context={"request": request})
         sent.is_valid(raise_exception=True)
         asked = dict(sent.validated_data)
-        actor, project = actor_of(request), asked.get("project")
         role = Role(asked.pop("role", Role.RUNNER))
-        with transaction.atomic():
-            made, key = tokens.create(signed_in(request), asked.pop("name"), role=role, **asked)
-            audit.note(actor, "make token", made.name, project)
+        made, key = tokens.create(actor_of(request), asked.pop("name"), role=role, **asked)
         return Response({**TokenSerializer(made).data, "token": key}, status=status.HTTP_201_CREATED)
 
 
@@ -175,8 +164,5 @@ class TokenView(API):
     @extend_schema(responses={204: OpenApiResponse(description="It is ended."), **problems(401, 403, 404)})
     def delete(self, request: Request, pk: int) -> Response:
         """End one's own token: clients that sign in with it are refused from now on."""
-        with transaction.atomic():
-            found = get_object_or_404(AccessToken, pk=pk, user=request.user.pk)
-            audit.note(actor_of(request), "end token", found.name, found.project)
-            found.delete()
+        tokens.end(actor_of(request), get_object_or_404(AccessToken, pk=pk, user=request.user.pk))
         return Response(status=status.HTTP_204_NO_CONTENT)

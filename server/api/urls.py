@@ -6,7 +6,7 @@ from django.urls import path, re_path
 from drf_spectacular.views import SpectacularAPIView
 from rest_framework.routers import SimpleRouter
 
-from server.api import attributes, bulk, catalogue, claims, members, selections, statuses, webhooks
+from server.api import attributes, bulk_create, catalogue, claims, members, selections, statuses, webhooks
 from server.api.base import NothingHere
 
 app_name = "api"
@@ -21,7 +21,7 @@ for kind, views in attributes.VIEWS.items():
 urlpatterns = [
     path("next/", claims.NextView.as_view(), name="next"),
     path("projects/<str:slug>/next/", claims.NextView.as_view(), name="project-next"),
-    path("projects/<str:slug>/datasets/bulk/", bulk.BulkViews.as_view({"post": "bulk"}), name="project-bulk"),
+    path("projects/<str:slug>/datasets/bulk/", bulk_create.BulkViews.as_view({"post": "bulk"}), name="project-bulk"),
     path("claims/", claims.ClaimsView.as_view(), name="claims"),
     path("claims/<int:pk>/heartbeat/", claims.HeartbeatView.as_view(), name="claim-heartbeat"),
     path("claims/<int:pk>/release/", claims.ReleaseView.as_view(), name="claim-release"),

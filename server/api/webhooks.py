@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from django.db import transaction
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import OpenApiResponse, extend_schema
@@ -12,12 +11,12 @@ from rest_framework import generics, serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from server.api.base import problems, signed_in
+from server.api.base import problems
 from server.api.members import Person, ProjectPart
 from server.kinds import ExplicitBooleanField
 from server.models import Webhook, WebhookDelivery, WebhookEvent
 from server.permissions import Act, actor_of
-from server.services import audit, webhooks
+from server.services import webhooks
 
 
 class WebhookSerializer(serializers.ModelSerializer[Webhook]):
@@ -80,9 +79,7 @@ class WebhooksView(ProjectPart, generics.ListAPIView[Webhook]):
         project = self.project()
         sent = WebhookSerializer(data=request.data)
         sent.is_valid(raise_exception=True)
-        with transaction.atomic():
-            made = webhooks.create(signed_in(request), project, **sent.validated_data)
-            audit.note(actor_of(request), "make webhook", made.url[:255], project)
+        made = webhooks.create(actor_of(request), project, **sent.validated_data)
         return Response(NewWebhookSerializer(made).data, status=status.HTTP_201_CREATED)
 
 
@@ -95,20 +92,14 @@ class WebhookView(ProjectPart):
         project = self.project()
         sent = ActiveSerializer(data=request.data)
         sent.is_valid(raise_exception=True)
-        with transaction.atomic():
-            found = get_object_or_404(project.webhooks, pk=pk)
-            webhooks.set_active(found, sent.validated_data["active"])
-            audit.note(actor_of(request), "edit webhook", found.url[:255], project, after={"active": found.active})
+        found = get_object_or_404(project.webhooks, pk=pk)
+        webhooks.set_active(actor_of(request), found, sent.validated_data["active"])
         return Response(WebhookSerializer(found).data)
 
     @extend_schema(responses={204: OpenApiResponse(description="It is gone."), **problems(401, 403, 404)})
     def delete(self, request: Request, slug: str, pk: int) -> Response:  # noqa: ARG002
         """Remove it, and what was to be sent to it."""
-        project = self.project()
-        with transaction.atomic():
-            found = get_object_or_404(project.webhooks, pk=pk)
-            audit.note(actor_of(request), "remove webhook", found.url[:255], project)
-            found.delete()
+        webhooks.remove(actor_of(request), get_object_or_404(self.project().webhooks, pk=pk))
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
@@ -130,9 +121,7 @@ class AgainView(ProjectPart):
     def post(self, request: Request, slug: str, pk: int) -> Response:  # noqa: ARG002
         """Send it once more, byte for byte. 409: the webhook is stopped."""
         project = self.project()
-        with transaction.atomic():
-            found = get_object_or_404(WebhookDelivery, pk=pk, webhook__project=project)
-            webhooks.send_again(found)
-            audit.note(actor_of(request), "send again", found.dataset, project)
+        found = get_object_or_404(WebhookDelivery, pk=pk, webhook__project=project)
+        webhooks.send_again(actor_of(request), found)
         found.refresh_from_db()
         return Response(DeliverySerializer(found).data)

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 from django.contrib import messages
 from django.contrib.auth.mixins import LoginRequiredMixin
-from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -21,7 +20,7 @@ from crunch_tasks.errors import Refused
 from server.models import AccessToken, Role
 from server.pages.actions import signed_in
 from server.permissions import Act, actor_of
-from server.services import audit, tokens
+from server.services import tokens
 
 LIFETIMES = {"30": "in 30 days", "90": "in 90 days", "365": "in a year", "": "never"}
 
@@ -69,17 +68,13 @@ class Account(LoginRequiredMixin, TemplateView):
             if project is None:
                 raise Refused("There is no such project (any more).")
         expires = timezone.now() + dt.timedelta(days=int(days)) if days else None
-        with transaction.atomic():
-            audit.note(actor, "make token", name, project)
-            return tokens.create(signed_in(self.request), name, role=Role(role), project=project, expires=expires)
+        return tokens.create(actor, name, role=Role(role), project=project, expires=expires)
 
     def _end(self, number: str) -> HttpResponse:
         own = AccessToken.objects.filter(user=signed_in(self.request))
         found = own.filter(pk=int(number)).first() if number.isascii() and number.isdigit() else None
         if found is None:
             raise Refused("There is no such token (any more).")
-        with transaction.atomic():
-            audit.note(actor_of(self.request), "end token", found.name, found.project)
-            found.delete()
+        tokens.end(actor_of(self.request), found)
         messages.success(self.request, f"The token {found.name} is ended: it is refused from now on.")
         return redirect("crunch:account")

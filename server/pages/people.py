@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 
 from django.contrib import messages
 from django.contrib.auth.models import User
-from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.generic import TemplateView
@@ -16,7 +15,7 @@ from server.models import Project, Role
 from server.pages import find
 from server.pages.allowed import allowed
 from server.permissions import Act, actor_of
-from server.services import audit, members
+from server.services import members
 
 
 class Members(TemplateView):
@@ -37,8 +36,7 @@ class Members(TemplateView):
         found = find.project(request, project, self.acts["post"])
         try:
             user = members.person(request.POST.get("user", "").strip())
-            with transaction.atomic():
-                said = self._remove(found, user) if "remove" in request.POST else self._set(found, user)
+            said = self._remove(found, user) if "remove" in request.POST else self._set(found, user)
             messages.success(request, said)
         except Refused as error:
             messages.error(request, str(error))
@@ -49,13 +47,9 @@ class Members(TemplateView):
         if role not in Role.values:
             raise Refused(f"There is no role {role!r}.")
         edits_workflow = "edits_workflow" in self.request.POST
-        before = project.memberships.filter(user=user).values("role", "edits_workflow").first()
-        members.set_member(project, user, Role(role), edits_workflow=edits_workflow)
-        now = {"role": role, "edits_workflow": edits_workflow}
-        audit.note(actor_of(self.request), "set member", user.get_username(), project, before, now)
+        members.set_member(actor_of(self.request), project, user, Role(role), edits_workflow=edits_workflow)
         return f"{user.get_username()} is {role} now."
 
     def _remove(self, project: Project, user: User) -> str:
-        members.remove_member(project, user)
-        audit.note(actor_of(self.request), "remove member", user.get_username(), project)
+        members.remove_member(actor_of(self.request), project, user)
         return f"{user.get_username()} is no member any more."

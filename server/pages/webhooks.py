@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from django.contrib import messages
-from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.decorators import method_decorator
@@ -15,9 +14,8 @@ from django.views.generic import TemplateView
 from crunch_tasks.errors import Refused
 from server.models import Project, Webhook, WebhookDelivery, WebhookEvent
 from server.pages import find
-from server.pages.actions import signed_in
 from server.permissions import Act, actor_of
-from server.services import audit, webhooks
+from server.services import webhooks
 
 LAST = 50
 """How many deliveries are shown."""
@@ -44,16 +42,15 @@ class Webhooks(TemplateView):
         found = find.project(request, project, self.acts["post"])
         asked = request.POST
         try:
-            with transaction.atomic():
-                if number := asked.get("remove"):
-                    said = self._remove(found, number)
-                elif number := asked.get("stop") or asked.get("start"):
-                    said = self._set_active(found, number, "start" in asked)
-                elif number := asked.get("again"):
-                    said = self._send_again(found, number)
-                else:
-                    made = self._make(found)
-                    return render(request, self.template_name, self.get_context_data(project=project, made=made))
+            if number := asked.get("remove"):
+                said = self._remove(found, number)
+            elif number := asked.get("stop") or asked.get("start"):
+                said = self._set_active(found, number, "start" in asked)
+            elif number := asked.get("again"):
+                said = self._send_again(found, number)
+            else:
+                made = self._make(found)
+                return render(request, self.template_name, self.get_context_data(project=project, made=made))
             messages.success(request, said)
         except Refused as error:
             messages.error(request, str(error))
@@ -61,29 +58,24 @@ class Webhooks(TemplateView):
 
     def _make(self, project: Project) -> Webhook:
         asked = self.request.POST
-        made = webhooks.create(signed_in(self.request), project, asked.get("url", "").strip(), asked.getlist("events"))
-        audit.note(actor_of(self.request), "make webhook", made.url[:255], project)
-        return made
+        return webhooks.create(actor_of(self.request), project, asked.get("url", "").strip(), asked.getlist("events"))
 
     def _remove(self, project: Project, number: str) -> str:
         found = self._hook(project, number)
-        audit.note(actor_of(self.request), "remove webhook", found.url[:255], project)
-        found.delete()
+        webhooks.remove(actor_of(self.request), found)
         return f"{found.url} is told no more."
 
     def _set_active(self, project: Project, number: str, active: bool) -> str:
         found = self._hook(project, number)
-        webhooks.set_active(found, active)
-        audit.note(actor_of(self.request), "edit webhook", found.url[:255], project, after={"active": active})
+        webhooks.set_active(actor_of(self.request), found, active)
         return f"{found.url} is {'started' if active else 'stopped'}."
 
     def _send_again(self, project: Project, number: str) -> str:
-        rows = WebhookDelivery.objects.filter(webhook__project=project).select_related("webhook")
+        rows = WebhookDelivery.objects.filter(webhook__project=project).select_related("webhook__project")
         found = rows.filter(pk=int(number)).first() if _is_number(number) else None
         if found is None:
             raise Refused("There is no such delivery (any more).", 404, "not_found")
-        webhooks.send_again(found)
-        audit.note(actor_of(self.request), "send again", found.dataset, project)
+        webhooks.send_again(actor_of(self.request), found)
         return f"{found.dataset} {found.event} is sent again. Load the page anew to see the answer."
 
     def _hook(self, project: Project, number: str) -> Webhook:

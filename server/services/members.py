@@ -1,4 +1,4 @@
-"""A project's members: whom it lets in, as what."""
+"""A project's members: whom it lets in, as what. Each change is noted in the audit trail."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from django.db import transaction
 
 from crunch_tasks.errors import Refused
 from server.models import Membership, Project, Role
+from server.permissions import Actor
+from server.services import audit
 
 
 def person(name: str) -> User:
@@ -18,19 +20,20 @@ def person(name: str) -> User:
     return found
 
 
-def set_member(project: Project, user: User, role: Role, *, edits_workflow: bool = False) -> Membership:
+def set_member(actor: Actor, project: Project, user: User, role: Role, *, edits_workflow: bool = False) -> Membership:
     """Make the user a member, or change what they may do. Raises Refused: 409 `last_manager`."""
     with transaction.atomic():
         _lock(project)
         if role is not Role.MANAGER:
             _refuse_last_manager(project, user)
-        made, _ = Membership.objects.update_or_create(
-            project=project, user=user, defaults={"role": role.value, "edits_workflow": edits_workflow}
-        )
+        before = project.memberships.filter(user=user).values("role", "edits_workflow").first()
+        now = {"role": role.value, "edits_workflow": edits_workflow}
+        made, _ = Membership.objects.update_or_create(project=project, user=user, defaults=now)
+        audit.note(actor, "set member", user.get_username(), project, before, now)
     return made
 
 
-def remove_member(project: Project, user: User) -> None:
+def remove_member(actor: Actor, project: Project, user: User) -> None:
     """End a membership; a run of theirs that is going on has lost its right too. Raises Refused: 404, 409."""
     with transaction.atomic():
         _lock(project)
@@ -38,6 +41,7 @@ def remove_member(project: Project, user: User) -> None:
         deleted, _ = Membership.objects.filter(project=project, user=user).delete()
         if not deleted:
             raise Refused(f"{user.get_username()} is no member of {project.slug}.", 404, "not_found")
+        audit.note(actor, "remove member", user.get_username(), project)
 
 
 def _lock(project: Project) -> None:

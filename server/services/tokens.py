@@ -1,17 +1,21 @@
-"""Access tokens: made, shown once, found again by their hash."""
+"""Access tokens: made, shown once, found again by their hash, ended. What people do is noted in the audit trail."""
 
 from __future__ import annotations
 
 import datetime as dt
 import hashlib
 import secrets
+from typing import cast
 
 from django.contrib.auth.models import User
+from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
 from crunch_tasks.errors import Refused
 from server.models import AccessToken, Project, Role
+from server.permissions import Actor
+from server.services import audit
 
 PREFIX = "crunch_"
 """What every key begins with, so that scanners for leaked secrets, and we, know one."""
@@ -24,18 +28,28 @@ MOST = 100
 
 
 def create(
-    user: User, name: str, *, role: Role, project: Project | None = None, expires: dt.datetime | None = None
+    actor: Actor, name: str, *, role: Role, project: Project | None = None, expires: dt.datetime | None = None
 ) -> tuple[AccessToken, str]:
-    """A new token and its key, which nobody can see again. Raises Refused: 400 `expired`, 409 `too_many`."""
+    """A token for the actor, and its key, which nobody sees again. Raises Refused: 400 `expired`, 409 `too_many`."""
     if expires is not None and expires <= timezone.now():
         raise Refused("The token would have expired already: choose a later moment.", 400, "expired")
+    user = cast("User", actor.user)
     if AccessToken.objects.filter(user=user).count() >= MOST:
         raise Refused(f"You have {MOST} tokens already. End some of them first.", 409, "too_many")
     key = PREFIX + secrets.token_urlsafe(32)
-    made = AccessToken.objects.create(
-        user=user, name=name, digest=_digest(key), project=project, role=role.value, expires=expires
-    )
+    with transaction.atomic():
+        made = AccessToken.objects.create(
+            user=user, name=name, digest=_digest(key), project=project, role=role.value, expires=expires
+        )
+        audit.note(actor, "make token", name, project)
     return made, key
+
+
+def end(actor: Actor, token: AccessToken) -> None:
+    """Clients that sign in with the token are refused from now on."""
+    with transaction.atomic():
+        audit.note(actor, "end token", token.name, token.project)
+        token.delete()
 
 
 def find(key: str) -> AccessToken | None:

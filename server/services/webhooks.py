@@ -1,4 +1,7 @@
-"""Webhooks of projects: made, told in the transaction of the change, and what is due taken by one process at a time."""
+"""Webhooks of projects: made, told in the transaction of the change, and what is due taken by one process at a time.
+
+What people do to them is noted in the audit trail.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import datetime as dt
 import json
 import secrets
 from collections.abc import Iterable
+from typing import Any, cast
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -16,6 +20,8 @@ from crunch_tasks.contract import Stage, State
 from crunch_tasks.errors import Refused
 from server.models import Dataset, Project, Status, Webhook, WebhookDelivery, WebhookEvent
 from server.models.webhooks import URL_LENGTH
+from server.permissions import Actor
+from server.services import audit
 from server.webhooks import background, sending
 
 MOST = 20
@@ -35,7 +41,7 @@ def allow_private() -> bool:
     return bool(getattr(settings, "WEBHOOKS_PRIVATE", False))
 
 
-def create(user: User, project: Project, url: str, events: Iterable[str]) -> Webhook:
+def create(actor: Actor, project: Project, url: str, events: Iterable[str]) -> Webhook:
     """A new webhook, with a secret of its own. Raises Refused: 400 `bad_address`, `no_events`, 409 `too_many`."""
     if problem := sending.problem_of(url, private=allow_private()):
         raise Refused(problem, 400, "bad_address")
@@ -48,14 +54,31 @@ def create(user: User, project: Project, url: str, events: Iterable[str]) -> Web
         raise Refused(f"{project.slug} has {MOST} webhooks already. Remove some of them first.", 409, "too_many")
     # 43 characters after the prefix, by which the log knows what to strike out.
     secret = f"crunch_hook_{secrets.token_urlsafe(28)}"
-    return Webhook.objects.create(project=project, url=url, secret=secret, events=wanted, created_by=user)
+    values = {"url": url, "secret": secret, "events": wanted, "created_by": cast("User", actor.user)}
+    with transaction.atomic():
+        made = Webhook.objects.create(project=project, **values)
+        _note(actor, "make webhook", made)
+    return made
 
 
-def set_active(hook: Webhook, active: bool) -> None:
+def set_active(actor: Actor, hook: Webhook, active: bool) -> None:
     """Stop it, or start it again. While it is stopped nothing is noted for it, and what is due waits."""
     hook.active = active
-    hook.save(update_fields=["active"])
-    transaction.on_commit(background.worker.wake)
+    with transaction.atomic():
+        hook.save(update_fields=["active"])
+        _note(actor, "edit webhook", hook, after={"active": active})
+        transaction.on_commit(background.worker.wake)
+
+
+def remove(actor: Actor, hook: Webhook) -> None:
+    """Remove it, and what was to be sent to it."""
+    with transaction.atomic():
+        _note(actor, "remove webhook", hook)
+        hook.delete()
+
+
+def _note(actor: Actor, act: str, hook: Webhook, **values: Any) -> None:
+    audit.note(actor, act, hook.url[:255], hook.project, **values)
 
 
 def announce(dataset: Dataset, event: WebhookEvent, status: Status) -> None:
@@ -90,13 +113,15 @@ def _body(dataset: Dataset, event: WebhookEvent, status: Status) -> str:
     )
 
 
-def send_again(delivery: WebhookDelivery) -> None:
+def send_again(actor: Actor, delivery: WebhookDelivery) -> None:
     """Send it once more, from the first attempt on, whatever became of it. Raises Refused: 409 `stopped`."""
     if not delivery.webhook.active:
         raise Refused("The webhook is stopped: start it first.", 409, "stopped")
     again = {"next_try": timezone.now(), "attempts": 0, "delivered_at": None, "answer": None, "problem": ""}
-    WebhookDelivery.objects.filter(pk=delivery.pk).update(**again)
-    transaction.on_commit(background.worker.wake)
+    with transaction.atomic():
+        WebhookDelivery.objects.filter(pk=delivery.pk).update(**again)
+        audit.note(actor, "send again", delivery.dataset, delivery.webhook.project)
+        transaction.on_commit(background.worker.wake)
 
 
 def take_due(most: int) -> list[WebhookDelivery]:

@@ -16,7 +16,7 @@ from rest_framework.test import APIClient
 
 from crunch_tasks.contract import ClaimRequest
 from server.models import AccessToken, Attribute, Change, Claim, Dataset, Membership, Project, Role, WebhookDelivery
-from server.permissions import NEEDS, Act
+from server.permissions import NEEDS, Act, Actor
 from server.routes import Route, routes
 from server.services import catalogue, claims, tokens, webhooks
 from tests.support.calls import claim, signed_in
@@ -41,7 +41,7 @@ class World:
             kind: Attribute.objects.create(item=self.item, kind=kind, key=kind, **values)
             for kind, values in KINDS.items()
         }
-        self.webhook = webhooks.create(self.people["manager"], self.project, "https://example.org/", ["failed"])
+        self.webhook = webhooks.create(Actor(self.people["manager"]), self.project, "https://example.org/", ["failed"])
         self.delivery = WebhookDelivery.objects.create(webhook=self.webhook, event="failed", dataset="birds:one")
         self.claim: Claim | None = None
 
@@ -162,7 +162,7 @@ def test_every_route_answers_as_the_matrix_says(who: str, visibility: str) -> No
     for route in ROUTES:
         with transaction.atomic():
             if who != "anonymous":
-                tokens.create(world.people[who], "one", role=Role.MANAGER)
+                tokens.create(Actor(world.people[who]), "one", role=Role.MANAGER)
             answer = call(world, route, who)
             transaction.set_rollback(True)
         refusals = expected(route, who, visibility)
@@ -356,7 +356,7 @@ def test_a_token_is_shown_once_and_kept_hashed_and_tells_when_it_was_used(eve: U
 
 
 def test_an_expired_token_says_so(eve: User) -> None:
-    _, key = tokens.create(eve, "old", role=Role.RUNNER, expires=timezone.now() + dt.timedelta(days=1))
+    _, key = tokens.create(Actor(eve), "old", role=Role.RUNNER, expires=timezone.now() + dt.timedelta(days=1))
     AccessToken.objects.update(expires=timezone.now() - dt.timedelta(seconds=1))
     answer = with_key(key).get("/api/projects/")
     assert answer.status_code == 401
@@ -385,7 +385,7 @@ def test_ones_own_page_makes_shows_once_and_ends_tokens(eve: User, mine: Project
 
 
 def test_the_audit_trail_tells_who_changed_what_from_what_to_what(eve: User, mine: Project) -> None:
-    _, key = tokens.create(eve, "node", role=Role.MANAGER)
+    _, key = tokens.create(Actor(eve), "node", role=Role.MANAGER)
     api = with_key(key)
     api.patch("/api/datasets/mine:one/", {"description": "new", "priority": 3}, format="json")
     api.post("/api/datasets/mine:one/reset/", {}, format="json")

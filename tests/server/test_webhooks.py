@@ -26,6 +26,7 @@ from crunch_tasks.crash import VARIABLE, Point
 from crunch_tasks.errors import ServerUnavailable
 from crunch_tasks.link.client import CrunchClient
 from server.models import Change, Dataset, Project, Webhook, WebhookDelivery
+from server.permissions import Actor
 from server.services import webhooks
 from server.webhooks import sending
 from tests.support.calls import claim, status
@@ -100,7 +101,7 @@ def test_what_is_completed_and_failed_is_told_once_and_signed(
 def test_only_what_was_asked_for_is_noted_and_nothing_that_is_undone(
     api: APIClient, dataset: Dataset, project: Project, alice: User
 ) -> None:
-    hook = webhooks.create(alice, project, "https://example.org/", ["failed"])
+    hook = webhooks.create(Actor(alice), project, "https://example.org/", ["failed"])
     run(api, State.SUCCESS)
     assert not WebhookDelivery.objects.exists()
     api.post(f"/api/datasets/{dataset.slug}/retry/")
@@ -163,9 +164,8 @@ def test_a_receiver_that_never_answers_holds_up_nobody_else(
 def test_two_processes_take_a_delivery_once(database: None) -> None:
     from server.services import catalogue
 
-    hook = webhooks.create(
-        User.objects.get(username="alice"), catalogue.create_project(name="Birds"), "https://example.org/", ["failed"]
-    )
+    alice = Actor(User.objects.get(username="alice"))
+    hook = webhooks.create(alice, catalogue.create_project(name="Birds"), "https://example.org/", ["failed"])
     WebhookDelivery.objects.create(webhook=hook, event="failed", dataset="x", body="{}", next_try=timezone.now())
     seen = WebhookDelivery.objects.select_related("webhook").get()
     assert [row.pk for row in webhooks.take_due(20)] == [seen.pk]
@@ -173,7 +173,7 @@ def test_two_processes_take_a_delivery_once(database: None) -> None:
     assert not webhooks._take(seen, timezone.now()), "it was read before the other one took it"
     # Sent again by hand while it was under way: the late outcome of the first attempt is not the second's.
     late = WebhookDelivery.objects.get()
-    webhooks.send_again(late)
+    webhooks.send_again(alice, late)
     webhooks.note_outcome(late, sending.Outcome(500))
     late.refresh_from_db()
     assert (late.attempts, late.answer) == (0, None)

@@ -10,13 +10,13 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
-from server.api import bulk
+from server.api import bulk_create
 from server.models import Attribute, Dataset, Item, Project, StateCount
 from server.services import catalogue, counts
 from tests.support.calls import claim, post_json, signed_in
 from tests.support.depth import whole
 
-MANY = bulk.MOST if whole() else 1000
+MANY = bulk_create.MOST if whole() else 1000
 ADDRESS = "/api/projects/birds/datasets/bulk/"
 
 
@@ -99,7 +99,7 @@ def test_the_datasets_of_a_large_call_are_all_counted(database: None) -> None:
     again = send(api, *rows[:50], {"name": "Wren"}, skip_existing=True)
     assert (len(again.json()["created"]), len(again.json()["existing"])) == (1, 50)
     assert errors(send(api, *rows[:2]))[2] == {"name": ["There is 'birds:robin-1' already. Choose another name."]}
-    too_many = send(api, *({} for _ in range(bulk.MOST + 1)))
+    too_many = send(api, *({} for _ in range(bulk_create.MOST + 1)))
     assert too_many.status_code == 400
     assert "At most 10000 datasets" in too_many.json()["datasets"][0]
 
@@ -188,7 +188,7 @@ def test_a_call_may_be_longer_than_others_but_not_endless(
     api: APIClient, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert send(api, {"name": "a", "details": "x" * 6_000_000}).status_code == 201
-    monkeypatch.setattr(bulk.LongJSONParser, "limit", 1000)
+    monkeypatch.setattr(bulk_create.LongJSONParser, "limit", 1000)
     answer = send(api, {"name": "b", "details": "x" * 1000})
     assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
     assert "1000 bytes" in answer.json()["detail"]
