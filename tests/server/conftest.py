@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from django.core.management import call_command
 from django.db import connections
 from django.db.models.signals import pre_save
 from django.db.utils import ConnectionHandler
+from django.test import Client
 from rest_framework.test import APIClient
 
 from server.models import Dataset, Project
@@ -41,6 +43,14 @@ def api(alice: User) -> APIClient:
 
 
 @pytest.fixture
+def browser(alice: User) -> Client:
+    """Alice's browser."""
+    client = Client()
+    client.force_login(alice)
+    return client
+
+
+@pytest.fixture
 def bobs_api(bob: User) -> APIClient:
     return signed_in(bob)
 
@@ -58,6 +68,17 @@ def project(db: None) -> Project:
 @pytest.fixture
 def dataset(project: Project) -> Dataset:
     return catalogue.create_dataset(project, name="One")
+
+
+@pytest.fixture
+def folder(settings: Any, tmp_path: Path, dataset: Dataset) -> Path:
+    """The dataset's folder in a storage that is a folder, `tmp_path / "storage"`."""
+    options = {"location": str(tmp_path / "storage"), "allow_overwrite": True}
+    default = {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": options}
+    settings.STORAGES = {**settings.STORAGES, "default": default}
+    found = tmp_path / "storage" / dataset.base_file_path
+    found.mkdir(parents=True)
+    return found
 
 
 @pytest.fixture

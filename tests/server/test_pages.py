@@ -32,14 +32,6 @@ def visitor(db: None) -> Client:
     return Client()
 
 
-@pytest.fixture
-def browser(alice: User) -> Client:
-    """Alice's browser."""
-    client = Client()
-    client.force_login(alice)
-    return client
-
-
 @pytest.fixture(autouse=True)
 def _folder_storage(settings: Any, tmp_path: Any) -> Iterator[None]:
     options = {"location": str(tmp_path), "allow_overwrite": True}

@@ -20,13 +20,6 @@ PROJECT = "/projects/birds/"
 
 
 @pytest.fixture
-def browser(alice: User) -> Client:
-    client = Client()
-    client.force_login(alice)
-    return client
-
-
-@pytest.fixture
 def birds(alice: User, project: Project) -> Project:
     """Three that failed, two of them alike; one that is completed and one that waits, both named egg."""
     for name, note in (("reads 1", "KeyError: 'a1'"), ("reads 2", "KeyError: 'a22'"), ("other", "Killed")):

@@ -20,24 +20,11 @@ from server.pages import files
 BACKEND = "django.core.files.storage.FileSystemStorage"
 
 
-@pytest.fixture
-def folder(settings: Any, tmp_path: Path, dataset: Dataset) -> Path:
-    """The dataset's folder in a storage, with a secret beside it."""
-    options = {"location": str(tmp_path / "storage"), "allow_overwrite": True}
-    settings.STORAGES = {**settings.STORAGES, "default": {"BACKEND": BACKEND, "OPTIONS": options}}
-    found = tmp_path / "storage" / dataset.base_file_path
-    found.mkdir(parents=True)
-    (tmp_path / "secret").write_text("secret")
-    (found.parent / "neighbour").write_text("secret")
-    (tmp_path / "storage" / f"{dataset.base_file_path}0").write_text("secret")
-    return found
-
-
-@pytest.fixture
-def browser(alice: User) -> Client:
-    client = Client()
-    client.force_login(alice)
-    return client
+@pytest.fixture(autouse=True)
+def _secrets(folder: Path, tmp_path: Path) -> None:
+    """Files beside the dataset's folder, which are none of its own."""
+    for beside in (tmp_path / "secret", folder.parent / "neighbour", folder.with_name(f"{folder.name}0")):
+        beside.write_text("secret")
 
 
 def address(dataset: Dataset, path: str = "") -> str:

@@ -25,13 +25,6 @@ PAGE = "/projects/birds/"
 NOON = dt.datetime(2026, 5, 3, 12, tzinfo=dt.UTC)
 
 
-@pytest.fixture
-def browser(alice: User) -> Client:
-    client = Client()
-    client.force_login(alice)
-    return client
-
-
 def report(user: User, dataset: Dataset, *steps: tuple[Stage, State], note: str = "") -> None:
     """As an old client, without a claim."""
     for stage, state in steps:

@@ -23,13 +23,6 @@ def page(alice: User, project: Project) -> str:
     return f"/projects/{project.slug}/map"
 
 
-@pytest.fixture
-def browser(alice: User) -> Client:
-    client = Client()
-    client.force_login(alice)
-    return client
-
-
 def test_the_places_of_the_projects_own_datasets(browser: Client, page: str, dataset: Dataset) -> None:
     """X7. Names are text there too."""
     assert "No dataset of this project has a place yet" in browser.get(page).content.decode()

@@ -19,18 +19,6 @@ from server.models import Change, Dataset, Membership, Project
 from server.pages import uploads
 from server.services import claims
 
-BACKEND = "django.core.files.storage.FileSystemStorage"
-
-
-@pytest.fixture
-def folder(settings: Any, tmp_path: Path, dataset: Dataset) -> Path:
-    """The dataset's folder in a storage."""
-    options = {"location": str(tmp_path / "storage"), "allow_overwrite": True}
-    settings.STORAGES = {**settings.STORAGES, "default": {"BACKEND": BACKEND, "OPTIONS": options}}
-    found = tmp_path / "storage" / dataset.base_file_path
-    found.mkdir(parents=True)
-    return found
-
 
 @pytest.fixture
 def editor(project: Project) -> Client:
