@@ -54,3 +54,19 @@ def status(api: APIClient, claimed: dict[str, Any], stage: Stage, state: State, 
     if (stage, state) == (Stage.UPLOAD, State.SUCCESS):
         event["manifest_sha256"] = MANIFEST
     return post_json(api, "/api/statuses/", {**event, **body})
+
+
+def heartbeat(api: APIClient, claimed: dict[str, Any], **body: Any) -> Any:
+    """The answer to a renewal of the claim."""
+    return post_json(api, f"/api/claims/{claimed['claim']}/heartbeat/", {"fence": claimed["fence"], **body})
+
+
+def release(api: APIClient, claimed: dict[str, Any], fence: int | None = None) -> Any:
+    """The answer to giving the claim back, with its own fence or another."""
+    body = {"fence": fence or claimed["fence"], "reason": "SIGTERM"}
+    return post_json(api, f"/api/claims/{claimed['claim']}/release/", body)
+
+
+def cancel(api: APIClient, claimed: dict[str, Any]) -> Any:
+    """The answer to a person's Cancel."""
+    return api.post(f"/api/claims/{claimed['claim']}/cancel/")
