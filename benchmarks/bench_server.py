@@ -33,8 +33,6 @@ PROJECT = "/projects/birds/"
 HOT = [
     PROJECT,
     f"{PROJECT}?state=failed&sort=updated",
-    f"{PROJECT}?sort=added",
-    f"{PROJECT}?state=failed&sort=added",
     f"{PROJECT}?state=running&sort=unchanged",
     f"{PROJECT}?state=failed&q=sample",
     f"{PROJECT}failures",
@@ -87,7 +85,6 @@ def _calls(browser: Client, count: int) -> list[Call]:
         "project, from the middle": f"{PROJECT}?after={middle}",
         "project, last updated": f"{PROJECT}?sort=updated",
         "project, last updated, from the middle": _middle_of_updated(count),
-        "project, newest first": f"{PROJECT}?sort=added",
         "project, running, longest unchanged": f"{PROJECT}?state=running&sort=unchanged",
         "project, failed": f"{PROJECT}?state=failed",
         "project, failed, last updated": f"{PROJECT}?state=failed&sort=updated",

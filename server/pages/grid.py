@@ -21,17 +21,15 @@ from server.pages.looks import Progress, StageLook, attempt_number, cells, progr
 from server.pages.paging import ROWS
 from server.services.selection import Selection
 
-NAME, ADDED, UPDATED, UNCHANGED = "name", "added", "updated", "unchanged"
+NAME, UPDATED, UNCHANGED = "name", "updated", "unchanged"
 ORDERS = {
     NAME: "By name",
-    ADDED: "Newest first",
     UPDATED: "Last updated",
     UNCHANGED: "Longest unchanged",
 }
 """The orders that an index has, with and without a state."""
 
-_COLUMNS = {NAME: ("key",), ADDED: ("pk",), UPDATED: ("updated", "pk"), UNCHANGED: ("updated", "pk")}
-_DESCENDING = (ADDED, UPDATED)
+_COLUMNS = {NAME: ("key",), UPDATED: ("updated", "pk"), UNCHANGED: ("updated", "pk")}
 
 COLUMNS = ("name", "slug", "key", "state", "locked", "attempt", "progress", "lease_expires", "stage", "stage_state")
 """What a row shows, besides `updated`; a dataset's longer texts are not read."""
@@ -100,7 +98,7 @@ def page(chosen: Selection, by: str, query: Mapping[str, str]) -> GridPage:
 
 def _ordered(rows: DatasetQuerySet, by: str, place: tuple[Any, ...] | None, back: bool) -> DatasetQuerySet:
     """The rows from `place` on or, `back`, those before it, the nearest first."""
-    down = (by in _DESCENDING) != back
+    down = (by == UPDATED) != back
     if place:
         rows = _beyond(rows, _COLUMNS[by], place, down)
     return rows.order_by(*(f"-{column}" if down else column for column in _COLUMNS[by]))
@@ -119,17 +117,13 @@ def cursor(by: str, dataset: Dataset) -> str:
     """Where the dataset stands in this order, as the addresses of pages say it."""
     if by == NAME:
         return str(dataset.key)
-    if by == ADDED:
-        return str(dataset.pk)
     return f"{(dataset.updated - _EPOCH) // _MICROSECOND}-{dataset.pk}"
 
 
 def _read(by: str, text: str) -> tuple[Any, ...] | None:
-    """The place that a cursor's text names: a key, a dataset's number, or a time and a number; None for nonsense."""
+    """The place that a cursor's text names: a key, or a time and a dataset's number; None for none and for nonsense."""
     if by == NAME:
         # PostgreSQL refuses a NUL.
         return (text,) if text and "\x00" not in text else None
-    if by == ADDED:
-        return (int(text),) if re.fullmatch(r"[0-9]{1,18}", text) else None
     found = re.fullmatch(r"([0-9]{1,16})-([0-9]{1,18})", text)
     return (_EPOCH + int(found[1]) * _MICROSECOND, int(found[2])) if found else None

@@ -108,12 +108,10 @@ def test_the_last_changed_come_first_when_asked_for(browser: Client, many: Proje
     assert names(browser.get(f"{PAGE}?sort=updated&state=failed")) == ["d04", "d02", "d00"]
 
 
-def test_the_newest_or_the_longest_unchanged_come_first_when_asked_for(browser: Client, many: Project) -> None:
-    assert names(browser.get(f"{PAGE}?sort=added")) == ["x", "d10", "d09", "d08"]
-    assert names(browser.get(f"{PAGE}?sort=added&state=failed")) == ["d04", "d02", "d00"]
+def test_the_longest_unchanged_come_first_when_asked_for(browser: Client, many: Project) -> None:
     assert names(browser.get(f"{PAGE}?sort=unchanged")) == ["d01", "d03", "d05", "d06"]
     assert names(browser.get(f"{PAGE}?sort=unchanged&state=failed")) == ["d00", "d02", "d04"]
-    for nonsense in ("sort=name2", "sort=added&after=x", "sort=added&after=%00", "sort=unchanged&before=1"):
+    for nonsense in ("sort=name2", "sort=unchanged&after=%00", "sort=unchanged&before=1"):
         assert browser.get(f"{PAGE}?{nonsense}").status_code == 200
 
 
@@ -122,11 +120,10 @@ def test_the_newest_or_the_longest_unchanged_come_first_when_asked_for(browser: 
     [
         ("", 12),
         ("sort=updated", 12),
-        ("sort=added", 12),
         ("sort=unchanged", 12),
         ("state=unprocessed", 9),
         ("sort=updated&state=unprocessed", 9),
-        ("sort=added&state=unprocessed", 9),
+        ("sort=unchanged&state=unprocessed", 9),
         ("q=d", 11),
     ],
 )
@@ -182,7 +179,7 @@ def test_every_database_has_the_same_order(database: None, monkeypatch: pytest.M
     assert walked("", "name") == ["a", "a-1", "a-b", "a-z", "a_c", "ab", "группа"]
     assert walked("a ", "name") == walked("a", "updated") == ["a", "a-1", "a-b", "a-z", "a_c", "ab"]
     assert walked("a-", "name") == walked("a", "name")
-    for sort in ("added", "updated", "unchanged"):
+    for sort in ("updated", "unchanged"):
         assert len(walked("", sort)) == len(set(walked("", sort))) == 7
     assert Selection(project, text="a b").rows().count() == 1
 
