@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -47,68 +47,69 @@ def fill(there: CrunchClient) -> None:
         there.create_attribute(kind, item="birds:done:nest:egg", key=f"a {kind}", **values)
 
 
+@pytest.fixture
+def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CrunchClient]:
+    """Alice at the other site, which is filled; the command has her token there."""
+    with crunch_server(tmp_path / "old", users=("alice",)) as old:
+        client = CrunchClient(old.url, old.tokens["alice"])
+        fill(client)
+        monkeypatch.setenv("CRUNCH_FROM_TOKEN", old.tokens["alice"])
+        yield client
+
+
 def by_key(item: dict) -> dict:
     return {attribute["key"]: attribute for attribute in item["attributes"]}
 
 
 def test_a_site_is_brought_over_and_a_second_time_changes_nothing(
-    site: Site, crunch: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    site: Site, crunch: Callable[..., Answer], there: CrunchClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with crunch_server(tmp_path / "old", users=("alice",)) as old:
-        there = CrunchClient(old.url, old.tokens["alice"])
-        fill(there)
-        monkeypatch.setenv("CRUNCH_FROM_TOKEN", old.tokens["alice"])
+    code, _, err = crunch("import-site", there.url)
+    assert code == 0, err
+    assert "1 projects, 5 datasets, 2 items, 18 attributes, 21 statuses" in err
+    assert site.client.get_project("birds")["workflow"] == "echo 1\r\n"
+    for name, state in STATES.items():
+        slug = f"birds:{name.replace(' ', '-')}"
+        here, known = site.dataset(slug), there.get_dataset(slug)
+        assert (here["state"], here["locked"]) == (state, False), name
+        same = ("name", "description", "details", "base_file_path")
+        assert {part: here[part] for part in same} == {part: known[part] for part in same}, name
+        assert by_key(here) == by_key(known)
+        assert site.statuses(slug, effective=False) == HISTORIES[name], name
+        assert site.notes(slug) == [f"note {number}" for number in range(len(HISTORIES[name]))]
+    (nest,) = site.dataset("birds:done")["items"]
+    assert (nest["name"], by_key(nest["items"][0])) == ("Nest", by_key(site.dataset("birds:done")))
 
-        code, _, err = crunch("import-site", old.url)
-        assert code == 0, err
-        assert "1 projects, 5 datasets, 2 items, 18 attributes, 21 statuses" in err
-        assert site.client.get_project("birds")["workflow"] == "echo 1\r\n"
-        for name, state in STATES.items():
-            slug = f"birds:{name.replace(' ', '-')}"
-            here, known = site.dataset(slug), there.get_dataset(slug)
-            assert (here["state"], here["locked"]) == (state, False), name
-            same = ("name", "description", "details", "base_file_path")
-            assert {part: here[part] for part in same} == {part: known[part] for part in same}, name
-            assert by_key(here) == by_key(known)
-            assert site.statuses(slug, effective=False) == HISTORIES[name], name
-            assert site.notes(slug) == [f"note {number}" for number in range(len(HISTORIES[name]))]
-        (nest,) = site.dataset("birds:done")["items"]
-        assert (nest["name"], by_key(nest["items"][0])) == ("Nest", by_key(site.dataset("birds:done")))
+    before = list(site.client.pages("api/statuses/"))
+    assert crunch("import-site", there.url)[0] == 0
+    assert list(site.client.pages("api/statuses/")) == before
+    there.create_dataset(parent="birds", name="later")
+    assert "Added here: 0 projects, 1 datasets, 0 items" in crunch("import-site", there.url)[2]
 
-        before = list(site.client.pages("api/statuses/"))
-        assert crunch("import-site", old.url)[0] == 0
-        assert list(site.client.pages("api/statuses/")) == before
-        there.create_dataset(parent="birds", name="later")
-        assert "Added here: 0 projects, 1 datasets, 0 items" in crunch("import-site", old.url)[2]
-
-        monkeypatch.setenv("CRUNCH_FROM_TOKEN", "wrong")
-        code, _, err = crunch("import-site", old.url)
-        assert (code, "token" in err) == (2, True)
+    monkeypatch.setenv("CRUNCH_FROM_TOKEN", "wrong")
+    code, _, err = crunch("import-site", there.url)
+    assert (code, "token" in err) == (2, True)
 
 
 @depth.long
 def test_an_interrupted_import_goes_on_where_it_was(
-    site: Site, crunch: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    site: Site, crunch: Callable[..., Answer], there: CrunchClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with crunch_server(tmp_path / "old", users=("alice",)) as old:
-        there = CrunchClient(old.url, old.tokens["alice"])
-        fill(there)
-        monkeypatch.setenv("CRUNCH_FROM_TOKEN", old.tokens["alice"])
-        posted = CrunchClient.post_bare_status
-        calls = 0
+    posted = CrunchClient.post_bare_status
+    calls = 0
 
-        def cut(self: CrunchClient, values: dict) -> object:
-            nonlocal calls
-            calls += 1
-            if calls % 4 == 0:
-                raise KeyboardInterrupt
-            return posted(self, values)
+    def cut(self: CrunchClient, values: dict) -> object:
+        nonlocal calls
+        calls += 1
+        if calls % 4 == 0:
+            raise KeyboardInterrupt
+        return posted(self, values)
 
-        monkeypatch.setattr(CrunchClient, "post_bare_status", cut)
-        for _ in range(30):
-            if crunch("import-site", old.url)[0] == 0:
-                break
-        for name, state in STATES.items():
-            slug = f"birds:{name.replace(' ', '-')}"
-            assert (site.dataset(slug)["state"], site.dataset(slug)["locked"]) == (state, False), name
-            assert site.statuses(slug, effective=False) == HISTORIES[name], name
+    monkeypatch.setattr(CrunchClient, "post_bare_status", cut)
+    for _ in range(30):
+        if crunch("import-site", there.url)[0] == 0:
+            break
+    for name, state in STATES.items():
+        slug = f"birds:{name.replace(' ', '-')}"
+        assert (site.dataset(slug)["state"], site.dataset(slug)["locked"]) == (state, False), name
+        assert site.statuses(slug, effective=False) == HISTORIES[name], name

@@ -43,6 +43,12 @@ def api(alice: User) -> APIClient:
 
 
 @pytest.fixture
+def visitor(db: None) -> Client:
+    """A browser in which nobody is signed in."""
+    return Client()
+
+
+@pytest.fixture
 def browser(alice: User) -> Client:
     """Alice's browser."""
     client = Client()
@@ -71,12 +77,19 @@ def dataset(project: Project) -> Dataset:
 
 
 @pytest.fixture
-def folder(settings: Any, tmp_path: Path, dataset: Dataset) -> Path:
-    """The dataset's folder in a storage that is a folder, `tmp_path / "storage"`."""
-    options = {"location": str(tmp_path / "storage"), "allow_overwrite": True}
+def storage_folder(settings: Any, tmp_path: Path) -> Path:
+    """The folder that is the server's storage."""
+    found = tmp_path / "storage"
+    options = {"location": str(found), "allow_overwrite": True}
     default = {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": options}
     settings.STORAGES = {**settings.STORAGES, "default": default}
-    found = tmp_path / "storage" / dataset.base_file_path
+    return found
+
+
+@pytest.fixture
+def folder(storage_folder: Path, dataset: Dataset) -> Path:
+    """The dataset's folder in the storage."""
+    found = storage_folder / dataset.base_file_path
     found.mkdir(parents=True)
     return found
 

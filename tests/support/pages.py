@@ -1,0 +1,48 @@
+"""What the tests of the pages do to a dataset, and how they read what a page says."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from django.contrib.auth.models import User
+
+from crunch_tasks.contract import ClaimRequest, Stage, State
+from server.models import Dataset
+from server.services import claims, statuses
+from server.services.statuses import Event
+
+STEPS = [(stage, state) for stage in Stage for state in (State.START, State.SUCCESS)]
+
+
+def address(dataset: Dataset, rest: str = "") -> str:
+    return f"/projects/{dataset.project.slug}/datasets/{dataset.slug}{rest}"
+
+
+def take(user: User, dataset: Dataset, steps: int, **values: Any) -> Any:
+    """Claim the dataset and report the first `steps` updates of a good run; `fail` makes the last a Fail."""
+    fail = values.pop("fail", "")
+    request = ClaimRequest(request_id=f"{dataset.pk}-{dataset.fence}", dataset=dataset.slug, **values)
+    taken = claims.claim(user, request)
+    assert taken is not None
+    claim = taken[0]
+    for number, (stage, state) in enumerate(STEPS[:steps], start=1):
+        last = fail and number == steps
+        event = Event(
+            dataset=dataset.pk,
+            stage=stage,
+            state=State.FAIL if last else state,
+            note=fail if last else "",
+            claim=claim.pk,
+            fence=claim.fence,
+            event_id=f"{claim.pk}-{number}",
+            manifest_sha256="0" * 64 if (stage, state) == STEPS[-1] else "",
+            diagnostics={"hostname": "node-7", "mac_address": "aa:bb:cc:dd:ee:ff"},
+        )
+        statuses.record(user, event)
+    dataset.refresh_from_db()
+    return claim
+
+
+def words(response: Any) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", response.content.decode()))
