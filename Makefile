@@ -27,7 +27,7 @@ test-all: install browser check  ## The same, and every long walk whole: about t
 	CRUNCH_TEST_ALL=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 chaos: install  ## Kill, stop and cut everything at random while clients work; ARGS="--seed N --seconds N"
-	@$(BIN)/python -m tests.crash.chaos $(ARGS)
+	@CRUNCH_TEST_ALL=1 $(BIN)/python -m tests.crash.chaos $(ARGS)
 
 test-quick: install  ## The tests that start no servers: under a minute
 	$(BIN)/python -m pytest -m 'not slow'

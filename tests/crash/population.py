@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.support.depth import whole
 from tests.support.site import Site
 
-SCRIPTS, SNAKEFILES = 52, 8
+SCRIPTS, SNAKEFILES = (52, 8) if whole() else (30, 5)
 DATASETS = SCRIPTS + SNAKEFILES
 LEASE_S = 5
 
