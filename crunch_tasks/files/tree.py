@@ -147,8 +147,10 @@ def set_mtime(root: Path, path: str, mtime_ns: int) -> FileStat:
     return FileStat.of(os.stat(name, dir_fd=folder.descriptor, follow_symlinks=False))
 
 
-def write_file(root: Path, path: str, data: bytes) -> None:
-    """Write `path` durably: temporary file, fsync, rename, fsync of the folder. Raises OSError."""
+def write_file(root: Path, path: str, data: bytes, *, durably: bool = True) -> None:
+    """Write `path` whole: temporary file, fsync, rename, fsync of the folder. Not `durably`: without the two fsyncs,
+    for what can be made again. Raises OSError.
+    """
     folder, name = _parent(root, path, make=True)
     at = folder.descriptor
     temporary = f".{secrets.token_hex(8)}{TEMPORARY}"
@@ -157,13 +159,15 @@ def write_file(root: Path, path: str, data: bytes) -> None:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if durably:
+                os.fsync(file.fileno())
         os.rename(temporary, name, src_dir_fd=at, dst_dir_fd=at)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary, dir_fd=at)
         raise
-    os.fsync(at)
+    if durably:
+        os.fsync(at)
 
 
 def read_file(root: Path, path: str) -> bytes | None:

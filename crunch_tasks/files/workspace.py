@@ -243,7 +243,7 @@ class Workspace:
         """Write one of Crunch's own files (`.crunch/...`) and a trusted copy that the workflow cannot reach."""
         write_durably(self.state / _TRUSTED / path, data)
         try:
-            tree.write_file(self.root, path, data)
+            tree.write_file(self.root, path, data, durably=False)
             reached(Point.OWN_FILE_WRITTEN)
         except OSError as error:
             raise WorkspaceError(f"{path} in {self.root} cannot be written: {error.strerror}") from error

@@ -9,6 +9,7 @@ A stage reaches a state once in a claim, so a name that is there already, in any
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import uuid
@@ -20,7 +21,7 @@ from typing import Any
 
 from crunch_tasks.contract import Claim, Stage, State, StatusEvent, cap_note
 from crunch_tasks.crash import Point, reached
-from crunch_tasks.durable import STATE_FOLDER, write_durably
+from crunch_tasks.durable import STATE_FOLDER, make_folder, write_durably
 from crunch_tasks.errors import WorkspaceError
 
 
@@ -34,12 +35,15 @@ class Place(StrEnum):
 
 @dataclass(frozen=True)
 class Recorded:
-    """An event, where it is, and what the server said: `effective` once sent, `reason` when refused."""
+    """An event, where it is, and what the server said: `effective` once sent, `reason` when refused.
+
+    Until then it is taken for effective, as nearly all are: so a file need only be renamed when it was sent.
+    """
 
     event: StatusEvent
     place: Place
     folder: Path
-    effective: bool = False
+    effective: bool = True
     reason: str = ""
 
 
@@ -124,18 +128,24 @@ class Outbox:
 
     def delivered(self, recorded: Recorded, effective: bool) -> Recorded:
         """Set an event aside as sent."""
-        return self._move(replace(recorded, place=Place.SENT, effective=effective))
+        return self._move(recorded, replace(recorded, place=Place.SENT, effective=effective))
 
     def refused(self, recorded: Recorded, reason: str) -> Recorded:
         """Set an event aside as refused for good."""
-        return self._move(replace(recorded, place=Place.REFUSED, reason=reason))
+        return self._move(recorded, replace(recorded, place=Place.REFUSED, effective=False, reason=reason))
 
-    def _move(self, recorded: Recorded) -> Recorded:
-        # Written first, removed then: after a crash between the two it is sent once more, which is harmless.
-        self._write(recorded)
-        reached(Point.EVENT_COPIED)
-        (self.folder / Place.OUTBOX / _name(recorded.event)).unlink(missing_ok=True)
-        return recorded
+    def _move(self, recorded: Recorded, moved: Recorded) -> Recorded:
+        """A crash may leave it in both places or, as no folder is synced, in the first: it is sent again, harmless."""
+        path = self.folder / Place.OUTBOX / _name(recorded.event)
+        if (moved.effective, moved.reason) == (recorded.effective, recorded.reason):
+            with contextlib.suppress(FileNotFoundError):
+                path.rename(make_folder(self.folder / moved.place) / path.name)
+            reached(Point.EVENT_COPIED)
+        else:
+            self._write(moved)
+            reached(Point.EVENT_COPIED)
+            path.unlink(missing_ok=True)
+        return moved
 
     def _write(self, recorded: Recorded) -> None:
         body = {

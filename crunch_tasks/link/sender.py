@@ -38,7 +38,7 @@ def deliver(client: CrunchClient, outbox: Outbox, recorded: Recorded, patience_s
         reached(Point.EVENT_ANSWERED)
     except Refused as error:
         if error.code == OTHER_SITE:
-            return replace(recorded, reason=str(error))
+            return replace(recorded, effective=False, reason=str(error))
         return outbox.refused(recorded, str(error))
     return outbox.delivered(recorded, bool(answer.get("effective")))
 
