@@ -15,7 +15,7 @@ from benchmarks import bare_prefect
 from benchmarks.loops import Place, Work, running_place
 from tests.support.site import Site
 
-LANES = Work(count=40, size=4_500_000, seconds=3)
+LANES = Work(count=40, size=6_000_000, seconds=4)
 """Each way over the slow line takes half as long as computing."""
 LINE = 3_000_000
 """Bytes a second, each way."""

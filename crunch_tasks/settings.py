@@ -150,7 +150,9 @@ class LoopOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     workers: int = Field(default=1, ge=1, description="How many datasets compute at once")
-    prefetch: int = Field(default=1, ge=0, description="How many more are fetched meanwhile")
+    prefetch: int = Field(
+        default=1, ge=0, description="How many more are fetched meanwhile; with 0 each worker takes one after the other"
+    )
     max_disk: ByteSize | None = Field(
         default=None, description="The most that --directory may take, such as 200G: wait rather than fetch more"
     )

@@ -2,7 +2,8 @@
 
 Each dataset has a thread, in which its flow run goes from Setup to Upload; only the workflow waits for its turn. So
 there are at most `workers` computing, `prefetch` more that are fetched or wait for their turn, and `workers` being sent
-back: a slow storage holds up the claims, and never fills the disk with what waits.
+back: a slow storage holds up the claims, and never fills the disk with what waits. Without `prefetch` a worker takes
+one dataset after the other, from its first byte to its last.
 """
 
 from __future__ import annotations
@@ -136,9 +137,8 @@ class Lanes:
                 self.budget.check()
                 if self.budget.left <= 0 or any(lane.wants_room for lane in self._lanes):
                     return False
-        return (
-            self._before_upload() < self.workers + self.prefetch and len(self._lanes) < 2 * self.workers + self.prefetch
-        )
+        most = 2 * self.workers + self.prefetch if self.prefetch else self.workers
+        return self._before_upload() < self.workers + self.prefetch and len(self._lanes) < most
 
     def _before_upload(self) -> int:
         return sum(lane.is_ahead or lane.computes for lane in self._lanes)
