@@ -145,5 +145,9 @@ class WorkspaceError(CrunchError):
     """The workspace cannot be used."""
 
 
+class NoRoom(WorkspaceError):
+    """The dataset's files do not fit on this machine: no fault of the dataset, which is left to others."""
+
+
 class WorkflowFailed(CrunchError):
     """The workflow failed."""

@@ -50,6 +50,8 @@ class Result(StrEnum):
     RELEASED = "released"
     BLOCKED = "blocked"
     """Its workspace here cannot be used: it was given back at the command's end."""
+    NO_ROOM = "no room"
+    """Its files do not fit on this machine: likewise."""
     UNDELIVERED = "undelivered"
     """The server does not answer: the next command in this directory tells it how the run ended."""
 

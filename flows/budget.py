@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crunch_tasks.errors import WorkspaceError
+from crunch_tasks.errors import NoRoom, WorkspaceError
 from crunch_tasks.files.disk import bytes_on_disk
 from crunch_tasks.files.workspace import Workspace
 from crunch_tasks.settings import ClientSettings
@@ -29,14 +29,12 @@ class DiskBudget:
     def take(self, slug: str, size: int) -> bool:
         """Count `size` bytes for a dataset that is to be fetched; False, and nothing counted, where they do not fit.
 
-        Raises WorkspaceError where they never will, as no other dataset in hand takes anything.
+        Raises NoRoom where they never will, as no other dataset in hand takes anything.
         """
         here = self._measured(slug)
         if size > self.left + here:
             if not self._in_hand:
-                raise WorkspaceError(
-                    f"{slug} has {size} bytes, and {self.left + here} are left of --max-disk. {self._remedy}"
-                )
+                raise NoRoom(f"{slug} has {size} bytes, and {self.left + here} are left of --max-disk. {self._remedy}")
             return False
         self._kept -= here
         self._in_hand[slug] = size

@@ -16,7 +16,7 @@ from prefect.utilities.urls import url_for
 
 from crunch_tasks.compute.leftovers import end_leftovers
 from crunch_tasks.contract import Stage
-from crunch_tasks.errors import Cancelled, CrunchError, LeaseLost, Stopped, WorkspaceError
+from crunch_tasks.errors import Cancelled, CrunchError, LeaseLost, NoRoom, Stopped, WorkspaceError
 from crunch_tasks.files import cleaning
 from crunch_tasks.files.workspace import Workspace
 from crunch_tasks.link.lease import Lease
@@ -64,7 +64,7 @@ def dataset_run(slug: str, project: str) -> Any:
             if isinstance(error, Stopped):
                 # Before Prefect has it as cancelled, which it takes for a person's cancel.
                 run.last_words(error)
-            if isinstance(error, Cancelled | Stopped):
+            if isinstance(error, Cancelled | NoRoom | Stopped):
                 return PrefectCancelled(message=str(error))
             if isinstance(error, LeaseLost):
                 # Nothing failed: the dataset is another client's.
@@ -94,11 +94,12 @@ def process(
         try:
             workspace = _own_workspace(lease, session.settings, stack)
         except WorkspaceError as error:
-            # This machine's fault, not the dataset's. Kept until the session's end, so that a loop gets others.
-            session.blocked.append((lease, stack.pop_all()))
             outcome = Outcome(lease.claim.slug, Result.BLOCKED, now() - started, str(error))
         else:
             outcome = _process_in(session, lease, options, workspace, turn, room, started)
+        if outcome.result in (Result.BLOCKED, Result.NO_ROOM):
+            # This machine's fault, not the dataset's. Kept until the session's end, so that a loop gets others.
+            session.blocked.append((lease, stack.pop_all()))
     session.report.ended(outcome)
     return outcome
 
@@ -123,7 +124,7 @@ def _process_in(
     )
     with Sender(session.client, outbox) as sender:
         result, note = _run_flow(session, run, sender)
-    if not isinstance(run.error, Stopped):
+    if not isinstance(run.error, NoRoom | Stopped):
         lease.stop(ended=result is not Result.UNDELIVERED and not run.is_unpromoted)
     if result is Result.LEASE_LOST:
         remove_overtaken(session.client, lambda: run.storage, claim.slug, claim.fence)
@@ -160,6 +161,8 @@ def _run_flow(session: Session, run: DatasetRun, sender: Sender) -> tuple[Result
             _in_prefect(session, run)
         if isinstance(run.error, Stopped):
             return Result.RELEASED, str(run.error)
+        if isinstance(run.error, NoRoom):
+            return Result.NO_ROOM, str(run.error)
         return ended(run, sender, session.settings.server_patience_s)
     except Exception:
         raise

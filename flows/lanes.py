@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
-from crunch_tasks.errors import NothingFits
+from crunch_tasks.errors import NothingFits, WorkspaceError
 from crunch_tasks.link.lease import Lease
 from crunch_tasks.run import Result
 from crunch_tasks.settings import LoopOptions, RunOptions
@@ -28,8 +28,11 @@ from flows.session import Session
 LOOK_S = 0.5
 """How often a waiting thread looks whether it was stopped, in seconds."""
 
+MOST_WITHOUT_ROOM = 3
+"""So many datasets that do not fit on this machine end its loop, as it holds them, from others, until its end."""
+
 AGAIN_S = 5.0
-MAX_AGAIN_S = 60.0
+MAX_AGAIN_S = 30.0
 """Seconds until a dataset is asked for again where there was none to be had for now; while idle it grows to the second.
 
 Ten thousand loops that wait for the end of a project would else ask the server more often than all that work."""
@@ -99,6 +102,12 @@ class Lanes:
         if undelivered > self._undelivered:
             self._undelivered = undelivered
             self.session.finish_leftovers()
+        without_room = [outcome for outcome in self.outcomes if outcome.result is Result.NO_ROOM]
+        if len(without_room) >= MOST_WITHOUT_ROOM:
+            self._error = self._error or WorkspaceError(
+                f"{len(without_room)} datasets do not fit on this machine, so this loop ends. {without_room[-1].note}"
+            )
+            self._ends = True
         nothing_left = False
         while not self._ends and self._may_claim() and time.monotonic() >= self._ask_again:
             ahead = self._before_upload() >= self.workers

@@ -24,6 +24,7 @@ SIGNS: Mapping[Result, tuple[str, str]] = {
     Result.LEASE_LOST: ("!", "yellow"),
     Result.RELEASED: ("↺", "yellow"),
     Result.BLOCKED: ("!", "yellow"),
+    Result.NO_ROOM: ("!", "yellow"),
     Result.UNDELIVERED: ("…", "yellow"),
 }
 

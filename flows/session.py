@@ -115,7 +115,7 @@ class Session:
         """Release the datasets that could not be processed here, so that others may."""
         for lease, held in self.blocked:
             with held:
-                lease.release("its workspace cannot be used on this machine")
+                lease.release("it cannot be processed on this machine")
 
     def _again(self, request: HeldRequest) -> Lease | None:
         try:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from crunch_tasks.errors import WorkspaceError
+from crunch_tasks.errors import NoRoom
 from crunch_tasks.files import tree
 from crunch_tasks.files.checksums import hash_walked
 from crunch_tasks.files.fetching import Fetcher, partial_name
@@ -143,13 +143,13 @@ def _check_space(workspace: Workspace, sizes: list[int]) -> None:
     blocks = sum(-(-size // disk.f_frsize) for size in sizes)
     needed, free = blocks * disk.f_frsize - here + workspace.low_water, workspace.free_bytes()
     if sizes and needed > free:
-        raise WorkspaceError(
+        raise NoRoom(
             f"The disk of {workspace.root} is too small: with the {workspace.low_water} that stay free "
             f"(CRUNCH_LOW_WATER) {needed} bytes are needed, {free} are free. "
             f"Make room, or {workspace.remedy}."
         )
     if disk.f_files and len(sizes) > disk.f_favail:
-        raise WorkspaceError(
+        raise NoRoom(
             f"The disk of {workspace.root} has room for {disk.f_favail} more files, and {len(sizes)} are to come. "
             f"Make room, or {workspace.remedy}."
         )

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from crunch_tasks.crash import Point, reached
 from crunch_tasks.durable import TEMPORARY
-from crunch_tasks.errors import CrunchError, TransferError, WorkspaceError
+from crunch_tasks.errors import CrunchError, NoRoom, TransferError, WorkspaceError
 from crunch_tasks.files import tree
 from crunch_tasks.files.parallel import Check
 from crunch_tasks.files.plan import ObjectInfo, Source
@@ -125,7 +125,7 @@ class Fetcher:
             raise
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise WorkspaceError(
+                raise NoRoom(
                     f"The disk of {workspace.root} is full: {path!r} needs {size} bytes, "
                     f"{workspace.free_bytes()} are free. Make room, or {workspace.remedy}."
                 ) from error
