@@ -173,7 +173,8 @@ class ClaimRequest:
 
     `ahead` says that its client has enough to compute for now: it gets none that an idle client could start.
     `capabilities`: what the machine has, as `needs.Resources` on the wire; without them only a dataset that asks for
-    nothing fits. One that is named needs none. `seconds`: how long the client may still work; None: there is no end.
+    nothing fits. One that is named needs none, and has to fit those that are told. `seconds`: how long the client may
+    still work; None: there is no end.
     """
 
     request_id: str

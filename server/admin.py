@@ -16,7 +16,8 @@ from rest_framework.authtoken.models import Token
 from server.forms import RawTextField, RawTextModelForm
 from server.models import Attribute, Change, Claim, Dataset, Item, Membership, Project, Status
 from server.models.datasets import BASE_PATH_LENGTH, LIFE_FIELDS
-from server.services import catalogue, datasets, queue, workflows
+from server.permissions import actor_of
+from server.services import catalogue, datasets, edits, queue, workflows
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Any]
@@ -94,6 +95,13 @@ class NodeAdmin(ModelAdmin):
         obj.save(update_fields=[*own.intersection(form.changed_data), "modified"] if change else None)
         if isinstance(obj, Project):
             workflows.keep_version(obj, request.user)
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        edits.delete(actor_of(request), obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        for node in queryset:
+            self.delete_model(request, node)
 
 
 @admin.register(Item)

@@ -11,7 +11,7 @@ from typing import IO, Any, ClassVar, cast
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
+from django.core.exceptions import ObjectDoesNotExist, RequestDataTooBig, SuspiciousOperation
 from django.core.exceptions import ValidationError as ModelValidationError
 from django.http import Http404
 from drf_spectacular.openapi import AutoSchema
@@ -99,6 +99,8 @@ def _as_api_exception(error: Exception) -> Exception:
         return refusal
     if isinstance(error, ModelValidationError):
         return serializers.ValidationError(serializers.as_serializer_error(error))
+    if isinstance(error, ObjectDoesNotExist):
+        return exceptions.NotFound("What this is about was deleted meanwhile.")
     if isinstance(error, RequestDataTooBig):
         return TooLarge(settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
     if isinstance(error, SuspiciousOperation):

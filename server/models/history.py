@@ -44,7 +44,10 @@ class Change(models.Model):
 
     class Meta:
         ordering = ("-id",)
-        indexes = [models.Index(fields=["project", "-id"], name="server_changes")]
+        indexes = [
+            models.Index(fields=["project", "-id"], name="server_changes"),
+            models.Index(fields=["target"], name="server_changes_deleted", condition=models.Q(act="delete")),
+        ]
 
     def __str__(self) -> str:
         return f"{self.act} {self.target}"

@@ -6,6 +6,7 @@ some hundred clients PostgreSQL would refuse the connections beyond its limit, a
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 
@@ -14,6 +15,9 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonRespons
 
 AT_ONCE = 20
 """Four processes of them, with a connection for each one's webhooks, fit into PostgreSQL's usual hundred."""
+
+PAGES_AT_ONCE = 10
+"""Of them, so many pages: they may wait for a storage, and claims and heartbeats are not to wait for that."""
 
 TURN_S = 10.0
 """So long a request waits for its turn, in seconds. Clients wait 30 s for an answer: a server that worked on what came
@@ -28,22 +32,31 @@ class AtOnce:
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
         self.turns = threading.BoundedSemaphore(AT_ONCE)
+        self.pages = threading.BoundedSemaphore(PAGES_AT_ONCE)
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        if not self.turns.acquire(timeout=TURN_S):
-            return _busy(request)
-        try:
-            return self.get_response(request)
-        finally:
+        with contextlib.ExitStack() as stack:
+            for turns in [self.turns] if _is_api(request) else [self.pages, self.turns]:
+                if not turns.acquire(timeout=TURN_S):
+                    return _busy(request)
+                stack.callback(turns.release)
             # Django would close them when the answer is sent, of a large file after hours.
-            for connection in connections.all(initialized_only=True):
-                if not connection.in_atomic_block:
-                    connection.close()
-            self.turns.release()
+            stack.callback(_close_connections)
+            return self.get_response(request)
+
+
+def _close_connections() -> None:
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close()
+
+
+def _is_api(request: HttpRequest) -> bool:
+    return request.path.startswith("/api/")
 
 
 def _busy(request: HttpRequest) -> HttpResponse:
     headers = {"Retry-After": str(round(TURN_S / 2))}
-    if request.path.startswith("/api/"):
+    if _is_api(request):
         return JsonResponse({"detail": BUSY, "code": "busy"}, status=503, headers=headers)
     return HttpResponse(BUSY, status=503, content_type="text/plain; charset=utf-8", headers=headers)

@@ -32,6 +32,7 @@ from server.models import Dataset
 from server.pages import files
 from server.pages.uploads import (
     UploadView,
+    alone,
     refuse_name,
     refuse_taken,
     refuse_too_large,
@@ -107,18 +108,18 @@ class End(UploadView):
         key, size, md5 = ticket["key"], ticket["size"], ticket["md5"]
         storage, prefix = files.place(owner, TIMEOUT_S)
         try:
-            refuse_unready(owner)
-            refuse_taken(storage, owner, path, replace=ticket["replace"])
             if not _is_there(storage, key, size, md5):
                 raise Refused(f"{path!r} did not arrive as it was sent. {THROUGH_SERVER}", 409, "not_as_sent")
-            refuse_unready(Dataset.objects.get(pk=owner.pk))
-            storage.copy(key, prefix + path)
+            with alone(owner, path):
+                refuse_unready(Dataset.objects.get(pk=owner.pk))
+                refuse_taken(storage, owner, path, replace=ticket["replace"])
+                storage.copy(key, prefix + path)
+                # What is there instead is left: it may be somebody's who put it there by other ways.
+                if not _is_there(storage, prefix + path, size, md5):
+                    raise TransferError(f"{path!r} is not there as it was sent. Look at what is, and send it again.")
+                storage.flush()
         finally:
             _remove(storage, key)
-        if not _is_there(storage, prefix + path, size, md5):
-            storage.delete(prefix + path)
-            raise TransferError(f"The storage did not copy {path!r} as it was sent. Send the file again.")
-        storage.flush()
         return self.kept(owner, path, size, md5)
 
 

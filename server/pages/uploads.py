@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import IO, Any, ClassVar
 
 from django.http import HttpRequest, JsonResponse
@@ -26,6 +27,7 @@ from server.models import Dataset
 from server.pages import files, find
 from server.permissions import Act, actor_of
 from server.services import audit
+from server.services.only_one import only_one
 
 MOST_BYTES = 5 * 1024**3
 """The largest file that is taken, in bytes. `crunch push` sends larger ones, and goes on where it was interrupted."""
@@ -50,6 +52,8 @@ class UploadView(View):
             return JsonResponse({"detail": str(error), "code": error.code}, status=error.status)
         except CrunchError as error:
             return JsonResponse({"detail": str(error), "code": "storage"}, status=503)
+        except Dataset.DoesNotExist:
+            return JsonResponse({"detail": f"{owner.slug} was deleted meanwhile.", "code": "not_found"}, status=404)
 
     def take(self, owner: Dataset, path: str) -> JsonResponse:
         """Do the step. Raises Refused, and CrunchError of the storage."""
@@ -69,13 +73,22 @@ class Upload(UploadView):
         refuse_unready(owner)
         refuse_name(path)
         storage, prefix = files.place(owner, TIMEOUT_S)
-        refuse_taken(storage, owner, path, replace="replace" in self.request.GET)
+        replace = "replace" in self.request.GET
+        refuse_taken(storage, owner, path, replace=replace)
         with tempfile.SpooledTemporaryFile(LARGE) as file:
             md5 = _receive(self.request, size, file)
             content: Any = FileContent(file, path, size, md5)  # type: ignore[arg-type]
-            storage.send(content, prefix + path, lambda: refuse_unready(Dataset.objects.get(pk=owner.pk)))
-        storage.flush()
+            with alone(owner, path):
+                refuse_taken(storage, owner, path, replace=replace)
+                storage.send(content, prefix + path, lambda: refuse_unready(Dataset.objects.get(pk=owner.pk)))
+                storage.flush()
         return self.kept(owner, path, size, md5)
+
+
+def alone(dataset: Dataset, path: str) -> AbstractContextManager[None]:
+    """Of two who send a file of one name, the second is refused: each would take its own for the one that is there."""
+    refusal = f"Somebody else is sending {path!r} at this moment. Look at what is there, and send it again."
+    return only_one(f"{dataset.pk}/{path}", refusal)
 
 
 def _announced(request: HttpRequest) -> int:

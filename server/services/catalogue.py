@@ -13,7 +13,7 @@ from django.db.models import Q
 from django.utils.text import slugify
 
 from crunch_tasks.contract import DatasetState
-from server.models import Dataset, Item, Membership, Project, Role
+from server.models import Change, Dataset, Item, Membership, Project, Role
 from server.models.datasets import BASE_PATH_LENGTH
 from server.models.items import SLUG_LENGTH
 from server.services import counts, life, queue, workflows
@@ -29,11 +29,13 @@ Node = TypeVar("Node", bound=Item)
 def create_project(manager: User | None = None, /, **values: Any) -> Project:
     """A project from its fields, with its first manager; without one it is the staff's alone.
 
-    Raises ValidationError when its slug is taken or its name has no letter or digit.
+    Raises ValidationError when its slug is taken or its name has no letter or digit, and when somebody else deleted a
+    project of this slug: its files may be in the storage still.
     """
     with transaction.atomic():
         made = _create(Project(**values))
         if manager is not None:
+            _refuse_files_of_others(made.slug, manager)
             Membership.objects.create(project=made, user=manager, role=Role.MANAGER.value)
         workflows.keep_version(made, manager)
     return made
@@ -115,6 +117,13 @@ def check_base_path(project: Project, path: str, dataset: Dataset | None = None)
         raise ValidationError(
             {"base_file_path": f"{path!r} would share files with {other.slug}, which is at {other.base_file_path!r}."}
         )
+
+
+def _refuse_files_of_others(slug: str, maker: User) -> None:
+    deleted = Change.objects.filter(act="delete", target=slug).exclude(user=maker)
+    if not maker.is_staff and deleted.exists():
+        told = f"There was a project {slug!r}, whose files may be in the storage still. Choose another name."
+        raise ValidationError({"name": told})
 
 
 def _create(node: Node) -> Node:

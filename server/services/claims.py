@@ -182,7 +182,10 @@ def _unended(claim: Claim) -> Claim:
 
 def _wanted(request: ClaimRequest, projects: QuerySet[Project], offer: queue.Offer) -> Dataset | None:
     if request.dataset:
-        return _named(request, projects)
+        named = _named(request, projects)
+        if _tells_what_fits(request) and (sentence := queue.misfit(named, offer)):
+            raise Refused(sentence, 409, "unfit")
+        return named
     if request.ahead and not counts.enough_waits(projects):
         return None
     return queue.pick(projects, offer)
@@ -196,8 +199,12 @@ def _check_project(slug: str, found: QuerySet[Project]) -> None:
 
 def _check_fit(request: ClaimRequest, projects: QuerySet[Project], offer: queue.Offer) -> None:
     """Raises Refused (409 `unfit`) when a client that told its machine or its time gets nothing and datasets wait."""
-    if (request.capabilities, request.seconds) != (None, None) and (sentence := queue.unfit(projects, offer)):
+    if _tells_what_fits(request) and (sentence := queue.unfit(projects, offer)):
         raise Refused(sentence, 409, "unfit")
+
+
+def _tells_what_fits(request: ClaimRequest) -> bool:
+    return (request.capabilities, request.seconds) != (None, None)
 
 
 def _named(request: ClaimRequest, projects: QuerySet[Project]) -> Dataset:

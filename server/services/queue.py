@@ -114,6 +114,18 @@ def unfit(projects: QuerySet[Project], offer: Offer) -> str:
     return f"Datasets wait, but none fits this machine: {'; '.join([*told[:NAMED], *more])}."
 
 
+def misfit(dataset: Dataset, offer: Offer) -> str:
+    """A sentence on why the dataset does not fit the offer; empty when it does."""
+    head = _Head((-dataset.priority, dataset.pk), dataset.project_id, dataset.project.needs, dataset.needs)
+    if not head.fits(offer):
+        return f"{dataset.slug} does not fit this machine: it asks for {head.lacking(offer)}."
+    times = forecast.too_long([dataset.project_id], offer.seconds)
+    if dataset.project_id in times:
+        takes, left = _minutes(times[dataset.project_id]), _minutes(offer.seconds or 0)
+        return f"{dataset.slug} does not fit: it may take {takes}, and {left} are left."
+    return ""
+
+
 def check_kinds(project: Project, needs: Collection[str]) -> None:
     """Raises ValidationError if datasets that wait in the project would ask for too many different things with these
     texts. What asks as its project does is not looked at.

@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 
 from server.operations import at_once
-from server.operations.at_once import AT_ONCE, AtOnce
+from server.operations.at_once import AT_ONCE, PAGES_AT_ONCE, AtOnce
 
 
 def test_as_many_requests_as_may_are_answered_at_once_and_the_others_after_them() -> None:
@@ -31,7 +31,7 @@ def test_as_many_requests_as_may_are_answered_at_once_and_the_others_after_them(
     answer, answers = AtOnce(view), []
 
     def ask() -> None:
-        answers.append(answer(RequestFactory().get("/")).status_code)
+        answers.append(answer(RequestFactory().get("/api/")).status_code)
 
     threads = [threading.Thread(target=ask) for _ in range(3 * AT_ONCE)]
     for thread in threads:
@@ -40,6 +40,29 @@ def test_as_many_requests_as_may_are_answered_at_once_and_the_others_after_them(
         thread.join()
     assert answers == [200] * (3 * AT_ONCE)
     assert most == AT_ONCE
+
+
+def test_pages_that_wait_for_a_storage_leave_turns_to_the_clients() -> None:
+    waiting, done = threading.Semaphore(0), threading.Event()
+
+    def view(request: HttpRequest) -> HttpResponse:
+        if request.path == "/":
+            waiting.release()
+            assert done.wait(30)
+        return HttpResponse("done")
+
+    answer = AtOnce(view)
+    pages = [threading.Thread(target=lambda: answer(RequestFactory().get("/"))) for _ in range(2 * AT_ONCE)]
+    for page in pages:
+        page.start()
+    for _ in range(PAGES_AT_ONCE):
+        assert waiting.acquire(timeout=30)
+    try:
+        assert answer(RequestFactory().get("/api/next/")).content == b"done"
+    finally:
+        done.set()
+        for page in pages:
+            page.join()
 
 
 @pytest.mark.parametrize(("path", "kind"), [("/api/next/", "application/json"), ("/", "text/plain; charset=utf-8")])

@@ -57,6 +57,16 @@ def test_a_trial_with_a_word_that_is_not_known_changes_nothing() -> None:
     assert client.get("/projects/birds/hold?stat=failed").status_code == 404
 
 
+def test_the_files_of_a_deleted_project_are_not_given_to_who_takes_its_name() -> None:
+    world = World("private")
+    manager, stranger = (signed_in(world.people[who]) for who in ("manager", "stranger"))
+    assert manager.delete("/api/projects/birds/").status_code == 204
+    refused = stranger.post("/api/projects/", {"name": "Birds"}, format="json")
+    assert refused.status_code == 400
+    assert "whose files may be in the storage still" in refused.json()["name"][0]
+    assert manager.post("/api/projects/", {"name": "Birds"}, format="json").status_code == 201
+
+
 def test_options_are_refused_in_words() -> None:
     world = World("public")
     answer = signed_in(world.people["manager"]).options("/api/projects/")

@@ -54,7 +54,12 @@ def test_what_waits_and_does_not_fit_is_told(api: APIClient, bobs_api: APIClient
         "Datasets wait, but none fits this machine: birds asks for cores=8 gpus=1; whales asks for memory=2TB fast."
     )
     assert claim(api, project="whales", capabilities=GPU).json()["detail"].endswith(" whales asks for memory=2TB.")
-    assert claim(api, dataset="birds:one", capabilities=SMALL).status_code == 201
+    named = claim(api, dataset="birds:one", capabilities=SMALL)
+    assert (named.status_code, named.json()["code"]) == (409, "unfit")
+    assert named.json()["detail"] == "birds:one does not fit this machine: it asks for cores=8 gpus=1."
+    late = claim(api, dataset="birds:one", capabilities=GPU, seconds=5)
+    assert late.json()["detail"] == "birds:one does not fit: it may take 60 s, and 5 s are left."
+    assert claim(api, dataset="birds:one").status_code == 201
     Project.objects.update(paused=True)
     assert claim(api, capabilities=SMALL).status_code == 204
 
@@ -158,7 +163,8 @@ def test_a_claim_gets_what_is_expected_to_end_in_time(api: APIClient, project: P
     other = catalogue.create_project(name="Whales")
     catalogue.create_dataset(other, name="one", priority=-1)
     assert taken(claim(api, seconds=990)) == "whales:one"
-    assert claim(api, seconds=990, dataset="birds:new-2").status_code == 201
+    assert claim(api, seconds=990, dataset="birds:new-2").status_code == 409
+    assert claim(api, dataset="birds:new-2").status_code == 201
     assert taken(claim(api, seconds=1010)) == "birds:new-3"
     for _ in range(2):
         expire(Dataset.objects.get(slug="birds:new-3").pk)

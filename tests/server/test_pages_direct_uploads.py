@@ -20,6 +20,7 @@ from crunch_tasks.files.storage import Storage
 from server.models import Change, Dataset, Membership, Project
 from server.pages import direct_uploads, uploads
 from server.pages.middleware import POLICY
+from server.pages.uploads import alone
 from server.services import catalogue, claims
 from tests.support.seaweed import SeaweedS3, seaweed
 from tests.support.site import until
@@ -170,6 +171,23 @@ def test_a_file_that_came_meanwhile_is_replaced_only_when_asked_to(
     assert begin(editor, dataset, "a", b"new").json()["code"] == "exists"
     assert end(editor, dataset, "a", replacing).status_code == 201
     assert kept(storage) == {key: b"new"}
+
+
+def test_of_two_who_send_one_name_at_once_one_is_told_so_and_nothing_is_lost(
+    editor: Client, dataset: Dataset, storage: Storage
+) -> None:
+    key = f"{dataset.base_file_path}/a"
+    begun = begin(editor, dataset, "a", b"second")
+    put(begun, b"second")
+    through = f"/projects/birds/datasets/{dataset.slug}/upload/a"
+    with alone(dataset, "a"):
+        storage.write(key, b"first")
+        sent = editor.post(through, b"third", content_type="application/octet-stream", headers={"content-length": "5"})
+        assert (sent.status_code, sent.json()["code"]) == (409, "exists")
+        replaced = editor.post(f"{through}?replace", b"third", content_type="application/octet-stream")
+        assert (replaced.status_code, replaced.json()["code"]) == (409, "busy")
+        assert "Somebody else is sending 'a'" in end(editor, dataset, "a", begun).json()["detail"]
+    assert kept(storage) == {key: b"first"}
 
 
 def test_what_the_server_does_not_take_gets_no_address(
