@@ -75,8 +75,10 @@ def relay(target: int, rate: float = 0) -> Iterator[Relay]:
     made, started = Relay(target, rate), threading.Event()
 
     def run() -> None:
-        with contextlib.suppress(asyncio.CancelledError, RuntimeError):
+        with contextlib.suppress(asyncio.CancelledError):
             made.loop.run_until_complete(made.serve(started))
+        made.loop.run_until_complete(asyncio.gather(*asyncio.all_tasks(made.loop), return_exceptions=True))
+        made.loop.close()
 
     thread = threading.Thread(target=run, name="relay", daemon=True)
     thread.start()
@@ -84,5 +86,5 @@ def relay(target: int, rate: float = 0) -> Iterator[Relay]:
     try:
         yield made
     finally:
-        made.loop.call_soon_threadsafe(made.loop.stop)
+        made.loop.call_soon_threadsafe(lambda: [task.cancel() for task in asyncio.all_tasks(made.loop)])
         thread.join(5)
