@@ -1,19 +1,23 @@
 """The command that brings a django-crunch site over, through the API that both have.
 
 What was completed there is completed here, and what failed has failed: its statuses are posted again, in their order,
-while the dataset is held. All of it can be repeated: what is here already is left as it is.
+while the dataset is held. To post the first of a run it has to be let go for a moment; so that nobody claims it then,
+the project is paused until all is here, and stays so when the command does not get that far. All of it can be repeated:
+what is here already is left as it is.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crunch_tasks.contract import ATTRIBUTE_KINDS, DIAGNOSTICS, Stage, State
+from crunch_tasks.contract import ATTRIBUTE_KINDS, DIAGNOSTICS, AttributeKind, Stage, State
 from crunch_tasks.errors import Refused
 from crunch_tasks.settings import ClientSettings
 from flows.connection import connected
@@ -39,23 +43,32 @@ def import_site(
     """Bring over a django-crunch site: projects, datasets, items, attributes and statuses.
 
     What was completed there is completed here. Repeat it if it was interrupted, or to bring over what came since:
-    what is here already stays as it is. Files are not touched: copy a dataset's files to its folder here
-    (`base_file_path`), unless both sites have one storage and the same folders.
+    what is here already stays as it is. Its projects are paused here until all is here. If the command is interrupted,
+    they stay paused: repeat it, then resume them on their pages. Files are not touched: copy a dataset's files to its
+    folder here (`base_file_path`), unless both sites have one storage and the same folders.
     """
+    from crunch_tasks.link.answers import Options
     from crunch_tasks.link.client import CrunchClient
 
+    options = Options("SOURCE", "CRUNCH_FROM_TOKEN or --from-token")
     with (
         connected(settings) as (here, complete),
-        CrunchClient(source, from_token, patience_s=complete.server_patience_s) as there,
+        CrunchClient(source, from_token, patience_s=complete.server_patience_s, options=options) as there,
     ):
         move = Move(there, here)
-        move.all()
-    for sentence in move.problems + move.notes:
-        console(stderr=True).print(shown(sentence), soft_wrap=True)
-    counted = ", ".join(f"{number} {what}" for what, number in move.added.items())
-    console(stderr=True).print(shown(f"Added here: {counted}."), soft_wrap=True)
+        try:
+            move.all()
+        finally:
+            _say(*move.problems, *move.notes)
+            _say(*(f"{slug} stays paused: not all of it is here. Repeat this command." for slug in move.paused))
+    _say("Added here: " + ", ".join(f"{number} {what}" for what, number in move.added.items()) + ".")
     if move.problems:
         raise typer.Exit(1)
+
+
+def _say(*sentences: str) -> None:
+    for sentence in sentences:
+        console(stderr=True).print(shown(sentence), soft_wrap=True)
 
 
 def is_running_after(statuses: Sequence[Body]) -> bool:
@@ -79,6 +92,8 @@ class Move:
     notes: list[str] = field(default_factory=list)
     slugs: dict[str, str] = field(default_factory=dict)
     """A slug there and the one here."""
+    paused: list[str] = field(default_factory=list)
+    """The projects here that are to go on when all is here."""
 
     def all(self) -> None:
         projects = [self._project(project) for project in self.there.pages("api/projects/")]
@@ -93,12 +108,20 @@ class Move:
         for dataset in datasets:
             if dataset["slug"] in self.slugs:
                 self._statuses(self.slugs[dataset["slug"]], _in_order(histories.get(dataset["id"], [])))
+        while self.paused:
+            self.here.pause(self.paused[-1], paused=False)
+            self.paused.pop()
 
     def _project(self, old: Body) -> tuple[str, str]:
         new = self._find(self.here.get_project, old["slug"])
         if new is None:
             new = self.here.create_project(**{name: old[name] for name in (*TEXTS, "workflow")})
             self.added["projects"] += 1
+        if new["paused"]:
+            self.notes.append(f"{new['slug']} is paused; resume it on its page.")
+        else:
+            self.here.pause(new["slug"], paused=True)
+            self.paused.append(new["slug"])
         self.slugs[old["slug"]] = new["slug"]
         return old["slug"], new["slug"]
 
@@ -144,21 +167,26 @@ class Move:
 
     def _attributes(self) -> None:
         for kind in ATTRIBUTE_KINDS:
+            of_item: dict[str, list[Body]] = {}
             for old in self.there.pages(f"api/attributes/{kind.name}/"):
-                item = self.slugs.get(old["item"])
-                if item is None:
-                    continue
-                values = {name: old[name] for name in kind.fields}
-                try:
-                    self._attribute(kind.name, item, old["key"], values)
-                except Refused as error:
-                    self.problems.append(f"{old['item']}: the attribute {old['key']}: {error}")
+                of_item.setdefault(old["item"], []).append(old)
+            for slug, found in of_item.items():
+                if slug in self.slugs:
+                    self._attributes_of(kind, self.slugs[slug], found)
 
-    def _attribute(self, kind: str, item: str, key: str, values: dict[str, Any]) -> None:
-        there_already = self.here.pages(f"api/attributes/{kind}/", item=item)
-        if all(known["key"] != key for known in there_already):
-            self.here.create_attribute(kind, item=item, key=key, **values)
-            self.added["attributes"] += 1
+    def _attributes_of(self, kind: AttributeKind, item: str, found: Iterable[Body]) -> None:
+        """One item may have several of one key, and even several that are the same."""
+        known = [_said(kind, one) for one in self.here.pages(f"api/attributes/{kind.name}/", item=item)]
+        for old in found:
+            if _said(kind, old) in known:
+                known.remove(_said(kind, old))
+                continue
+            values = {name: old[name] for name in kind.fields}
+            try:
+                self.here.create_attribute(kind.name, item=item, key=old["key"], **values)
+                self.added["attributes"] += 1
+            except Refused as error:
+                self.problems.append(f"{old['item']}: the attribute {old['key']}: {error}")
 
     def _statuses(self, slug: str, history: Sequence[Body]) -> None:
         """Post those of the dataset that are not here yet, and let it go when all are."""
@@ -221,6 +249,23 @@ def _in_order(statuses: Iterable[Body]) -> list[Body]:
 
 def _words(statuses: Iterable[Body]) -> list[tuple[int, int]]:
     return [(int(status["stage"]), int(status["state"])) for status in statuses]
+
+
+def _said(kind: AttributeKind, attribute: Body) -> list[Any]:
+    """The key and values of an attribute, the same however the two sites write them."""
+    return [attribute["key"], *(_plain(kind.name, attribute[name]) for name in kind.fields)]
+
+
+def _plain(kind: str, value: Any) -> Any:
+    try:
+        if kind == "datetime":
+            moment = dt.datetime.fromisoformat(value)
+            return (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).astimezone(dt.UTC)
+        if kind == "lat-long":
+            return round(Decimal(value), 9)
+    except (ArithmeticError, TypeError, ValueError):
+        pass  # what cannot be read is compared as it is
+    return value
 
 
 def add_commands(app: typer.Typer) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 
@@ -14,7 +14,17 @@ BUSY = frozenset({408, 425, 429})
 """Statuses of the 4xx that pass by themselves."""
 
 
-def body_of(response: httpx.Response, url: str) -> Any:
+class Options(NamedTuple):
+    """How a person gives a server's address and token, for the errors that ask to look there."""
+
+    url: str
+    token: str
+
+
+USUAL = Options("--url", "CRUNCH_TOKEN or --token")
+
+
+def body_of(response: httpx.Response, url: str, options: Options) -> Any:
     """The answer's JSON, None for 204. Raises as the table of `client` says; `url` is the server's address."""
     status = response.status_code
     if status == 204:
@@ -22,10 +32,10 @@ def body_of(response: httpx.Response, url: str) -> Any:
     if response.is_redirect:
         target = response.headers.get("location", "nowhere")
         raise ServerError(
-            f"The server at {url} redirects to {target}. If that is your server, give its address as --url."
+            f"The server at {url} redirects to {target}. If that is your server, give its address as {options.url}."
         )
     if status == 401:
-        raise Unauthorized
+        raise Unauthorized(f"The server at {url} does not accept the token. Check {options.token}.")
     if status in BUSY or status >= 500:
         raise ServerUnavailable(f"The server at {url} answers {status}.", retry_after_s(response))
     try:

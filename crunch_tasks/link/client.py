@@ -24,7 +24,7 @@ from crunch_tasks import __version__
 from crunch_tasks.contract import Claim, ClaimRequest, StatusEvent
 from crunch_tasks.errors import ServerError, ServerUnavailable, UsageError
 from crunch_tasks.link import backoff
-from crunch_tasks.link.answers import body_of
+from crunch_tasks.link.answers import USUAL, Options, body_of
 
 log = logging.getLogger("crunch.server")
 
@@ -40,6 +40,7 @@ class CrunchClient:
 
     Each call goes on asking a server that does not answer for `patience_s` seconds, with growing, random waits, or
     as the server's Retry-After says. Raises the errors of the table above; UsageError when `url` is no web address.
+    `options` are what errors call the address and the token.
     """
 
     def __init__(
@@ -50,14 +51,16 @@ class CrunchClient:
         patience_s: float = PATIENCE_S,
         timeout: httpx.Timeout = TIMEOUT,
         transport: httpx.BaseTransport | None = None,
+        options: Options = USUAL,
     ) -> None:
-        self.url = checked_url(url)
+        self.url = checked_url(url, options)
+        self.options = options
         self.patience_s = patience_s
         # Redirects are refused below, so that the token only ever goes to this address.
         self._http = httpx.Client(
             base_url=self.url + "/",
             headers={
-                "Authorization": f"Token {checked_token(token)}",
+                "Authorization": f"Token {checked_token(token, options)}",
                 "Accept": "application/json",
                 "User-Agent": f"crunch/{__version__}",
             },
@@ -142,6 +145,10 @@ class CrunchClient:
     def hold(self, slug: str, *, locked: bool) -> Mapping[str, Any]:
         """Hold a dataset, so that nobody claims it, or let it go."""
         return self._object("PATCH", f"api/datasets/{_segment(slug)}/", {"locked": locked})
+
+    def pause(self, slug: str, *, paused: bool) -> Mapping[str, Any]:
+        """Pause a project, so that nothing of it is claimed, or let it go on."""
+        return self._object("PATCH", f"api/projects/{_segment(slug)}/", {"paused": paused})
 
     def create_project(self, *, name: str, **values: Any) -> Mapping[str, Any]:
         return self._create("api/projects/", {"name": name, **values})
@@ -259,7 +266,7 @@ class CrunchClient:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise ServerError(f"The server at {self.url} cannot be asked ({_reason(error)}).") from error
         try:
-            return body_of(response, self.url)
+            return body_of(response, self.url, self.options)
         except ServerUnavailable as error:
             # 429 and 503 are said before anything is done.
             sent = response.status_code not in (429, 503)
@@ -292,7 +299,7 @@ def _segment(slug: str) -> str:
     return quote(slug, safe=":")
 
 
-def checked_url(url: str) -> str:
+def checked_url(url: str, options: Options) -> str:
     """`url` without a slash at its end. Raises UsageError unless it is a web address without user, query, fragment."""
     try:
         parts = urlsplit(url)
@@ -300,16 +307,16 @@ def checked_url(url: str) -> str:
     except ValueError:
         usable = False
     if not usable:
-        raise UsageError(f"{url!r} is not a web address; --url should look like https://crunch.example.org")
+        raise UsageError(f"{url!r} is not a web address; {options.url} should look like https://crunch.example.org")
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise UsageError(
-            "The server's address must have no user, password, query or fragment; the token goes to --token."
+            f"The server's address must have no user, password, query or fragment; the token is {options.token}."
         )
     return url.rstrip("/")
 
 
-def checked_token(token: str) -> str:
+def checked_token(token: str, options: Options) -> str:
     """Raises UsageError when the token cannot be sent; the message does not show it."""
     if not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise UsageError("The token is empty or holds characters that no token has. Check CRUNCH_TOKEN or --token.")
+        raise UsageError(f"The token is empty or holds characters that no token has. Check {options.token}.")
     return token

@@ -45,6 +45,8 @@ def fill(there: CrunchClient) -> None:
     for kind, values in ATTRIBUTES.items():
         there.create_attribute(kind, item="birds:done", key=f"a {kind}", **values)
         there.create_attribute(kind, item="birds:done:nest:egg", key=f"a {kind}", **values)
+    for tag in ("a", "b", "c", "c"):
+        there.create_attribute("char", item="birds:new", key="tag", value=tag)
 
 
 @pytest.fixture
@@ -64,9 +66,21 @@ def by_key(item: dict) -> dict:
 def test_a_site_is_brought_over_and_a_second_time_changes_nothing(
     site: Site, crunch: Callable[..., Answer], there: CrunchClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    posted, free, cut = CrunchClient.post_bare_status, set(), False
+
+    def post(self: CrunchClient, values: dict) -> object:
+        free.add(site.client.next("birds"))
+        if cut:
+            raise KeyboardInterrupt
+        return posted(self, values)
+
+    monkeypatch.setattr(CrunchClient, "post_bare_status", post)
     code, _, err = crunch("import-site", there.url)
     assert code == 0, err
-    assert "1 projects, 5 datasets, 2 items, 18 attributes, 21 statuses" in err
+    assert "1 projects, 5 datasets, 2 items, 22 attributes, 21 statuses" in err
+    assert free == {""}, "a client could have claimed what is completed there"
+    assert not site.client.get_project("birds")["paused"]
+    assert [one["value"] for one in site.dataset("birds:new")["attributes"]] == ["a", "b", "c", "c"]
     assert site.client.get_project("birds")["workflow"] == "echo 1\r\n"
     for name, state in STATES.items():
         slug = f"birds:{name.replace(' ', '-')}"
@@ -81,14 +95,28 @@ def test_a_site_is_brought_over_and_a_second_time_changes_nothing(
     assert (nest["name"], by_key(nest["items"][0])) == ("Nest", by_key(site.dataset("birds:done")))
 
     before = list(site.client.pages("api/statuses/"))
-    assert crunch("import-site", there.url)[0] == 0
+    nothing = "Added here: 0 projects, 0 datasets, 0 items, 0 attributes, 0 statuses."
+    assert nothing in crunch("import-site", there.url)[2]
     assert list(site.client.pages("api/statuses/")) == before
-    there.create_dataset(parent="birds", name="later")
-    assert "Added here: 0 projects, 1 datasets, 0 items" in crunch("import-site", there.url)[2]
 
+    later = there.create_dataset(parent="birds", name="later")
+    for stage, state in HISTORIES["done"]:
+        posted(there, {"dataset": later["id"], "stage": stage, "state": state, "event_id": f"later-{stage}-{state}"})
+    cut = True
+    code, _, err = crunch("import-site", there.url)
+    assert (code, "birds stays paused: not all of it is here. Repeat this command." in err) == (130, True)
+    cut = False
+    code, _, err = crunch("import-site", there.url)
+    assert "Added here: 0 projects, 0 datasets, 0 items, 0 attributes, 6 statuses." in err
+    assert "birds is paused; resume it on its page." in err
+    assert (site.dataset("birds:later")["state"], free) == ("completed", {""})
+    assert site.client.get_project("birds")["paused"]
+
+    code, _, err = crunch("import-site", "birds.example.org")
+    assert (code, "SOURCE should look like" in err) == (2, True)
     monkeypatch.setenv("CRUNCH_FROM_TOKEN", "wrong")
     code, _, err = crunch("import-site", there.url)
-    assert (code, "token" in err) == (2, True)
+    assert (code, f"{there.url} does not accept the token. Check CRUNCH_FROM_TOKEN" in err) == (2, True)
 
 
 @depth.long
