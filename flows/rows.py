@@ -29,7 +29,6 @@ LONGEST_CELL = 2**27
 
 INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 NUMBER = re.compile(r"[+-]?(0|[1-9][0-9]*)?(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-ADDRESS = re.compile(r"https?://[^\s/]+\S*")
 
 
 class Format(StrEnum):
@@ -39,11 +38,15 @@ class Format(StrEnum):
 
 @dataclass
 class Row:
-    """A dataset as the API takes it, and the line of the file that it begins at."""
+    """A dataset as the API takes it, and the line of the file that it begins at.
+
+    `inferred` are the keys whose kind the file does not say.
+    """
 
     line: int
     values: dict[str, Any]
     attributes: list[dict[str, Any]] = field(default_factory=list)
+    inferred: set[str] = field(default_factory=set)
 
     def to_wire(self) -> dict[str, Any]:
         return {**self.values, "attributes": self.attributes}
@@ -114,6 +117,10 @@ def _from_jsonl(text: str) -> Iterator[Row]:
             continue
         try:
             found = json.loads(content)
+            # Python reads more than can be sent.
+            json.dumps(found, ensure_ascii=False, allow_nan=False).encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"line {line}: a text in it has half a character, one of \\ud800 to \\udfff.") from None
         except (ValueError, RecursionError) as error:
             raise UsageError(f"line {line}: this is no JSON: {error}.") from None
         if not isinstance(found, dict):
@@ -152,11 +159,29 @@ def _is(parse: Callable[[str], Any]) -> Callable[[str], bool]:
     return fits
 
 
-_is_moment = _is(dt.datetime.fromisoformat)
+def _moment(text: str) -> dt.datetime:
+    """In UTC, where the server keeps it, it has to be a moment too."""
+    found = dt.datetime.fromisoformat(text)
+    return found.astimezone(dt.UTC) if found.tzinfo else found
+
+
+def _is_address(text: str) -> bool:
+    """Whether the server takes it as one, which checks it with the same validator."""
+    from django.core.exceptions import ValidationError
+    from django.core.validators import URLValidator
+
+    try:
+        URLValidator(schemes=("http", "https"))(text)
+    except ValidationError:
+        return False
+    return True
+
+
+_is_moment = _is(_moment)
 WRITTEN_KINDS: Mapping[str, Callable[[str], bool]] = {
     "date": lambda text: len(text) == 10 and _is(dt.date.fromisoformat)(text),
     "datetime": lambda text: len(text) > 10 and _is_moment(text),
-    "url": lambda text: bool(ADDRESS.fullmatch(text)),
+    "url": _is_address,
 }
 """What a text may be that says itself that it is one. The first that all of a column's texts are is their kind."""
 
@@ -172,11 +197,12 @@ TEXT_KINDS: Mapping[str, Callable[[str], bool]] = {
 def _infer(rows: Sequence[Row], kinds: Mapping[str, Callable[[str], bool]]) -> None:
     """Give each attribute without a kind the one that fits all values of its key in the file."""
     values: dict[Any, list[Any]] = {}
-    unknown = [one for row in rows for one in row.attributes if "kind" not in one and "value" in one]
-    for attribute in unknown:
+    unknown = [(row, one) for row in rows for one in row.attributes if "kind" not in one and "value" in one]
+    for row, attribute in unknown:
+        row.inferred.add(str(attribute.get("key")))
         values.setdefault(str(attribute.get("key")), []).append(attribute["value"])
     found = {key: kind_of(of_key, kinds) for key, of_key in values.items()}
-    for attribute in unknown:
+    for _, attribute in unknown:
         attribute["kind"] = found[str(attribute.get("key"))]
         value = attribute["value"]
         if attribute["kind"] == "char" and isinstance(value, bool | int | float):

@@ -69,6 +69,10 @@ def test_a_jsonl_file_takes_kinds_from_json_and_from_texts_that_say_what_they_ar
         (["2022-02-30"], "char"),
         (["2022-02-03", "2022-02-03T10:00"], "char"),
         (["javascript:alert(1)"], "char"),
+        (["http://intranet/x"], "char"),
+        (["http://localhost:8000/x"], "url"),
+        (["2022-02-03T10:00:00+14:00"], "datetime"),
+        (["0001-01-01T00:00:00+14:00"], "char"),
         ([1, 2.5], "float"),
         ([1, True], "char"),
         ([None], "char"),
@@ -106,6 +110,8 @@ def test_a_csv_file_that_says_something_else_is_refused(text: str, words: str) -
         ('{"name": "a", "attributes": 1}', "line 1: attributes are"),
         ('{"name": "a", "attributes": [1]}', "line 1: attributes are"),
         ("{}", "line 1: a dataset needs a name"),
+        ('{"name": "a"}\n{"name": "a", "attributes": {"x": 1e400}}', "line 2: this is no JSON: Out of range"),
+        ('{"name": "\\ud800"}', "line 1: a text in it has half a character"),
     ],
 )
 def test_a_jsonl_file_that_says_something_else_is_refused(text: str, words: str) -> None:
