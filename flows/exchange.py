@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crunch_tasks.errors import Refused, UsageError
+from crunch_tasks.errors import CrunchError, Refused, UsageError
 from crunch_tasks.settings import ClientSettings
 from flows import rows
+from flows.apart import collisions
 from flows.connection import connected
 from flows.of_project import OfProject
 from flows.options import takes_settings
@@ -54,6 +55,8 @@ def import_(
     {"name": ..., "attributes": {KEY: VALUE}}.
     """
     found = _rows_of(file, format_)
+    if wrong := collisions(found):
+        raise UsageError(_told(f"{file}: nothing was added.", wrong))
     created, existing = [], []
     with connected(settings) as (client, _):
         calls = list(_calls(found))
@@ -111,10 +114,13 @@ def _rows_of(file: Path, format_: rows.Format | None) -> list[rows.Row]:
 
 
 def _calls(found: Sequence[rows.Row]) -> Iterator[list[rows.Row]]:
-    """The rows in portions that the server takes."""
+    """The rows in portions that the server takes.
+
+    Those that ask for a folder come first, so that none of the others, which go where there is room, gets it.
+    """
     portion: list[rows.Row] = []
     size = attributes = 0
-    for row in found:
+    for row in sorted(found, key=lambda row: not row.values.get("base_file_path")):
         size += len(json.dumps(row.to_wire()))
         attributes += len(row.attributes)
         if portion and (len(portion) == AT_ONCE or size > AT_ONCE_BYTES or attributes > AT_ONCE_ATTRIBUTES):
@@ -128,21 +134,52 @@ def _calls(found: Sequence[rows.Row]) -> Iterator[list[rows.Row]]:
 def _send_all(
     client: CrunchClient, project: str, file: Path, calls: Sequence[Sequence[rows.Row]], *, dry_run: bool
 ) -> list[Mapping[str, Any]]:
-    """The answers. Raises UsageError with all that is wrong, by line of the file."""
-    answers, lines = [], []
+    """The answers. Raises UsageError with all that is wrong, by line of the file.
+
+    When not all could be sent, whatever the reason, the error says how many datasets were added before.
+    """
+    answers: list[Mapping[str, Any]] = []
+    refused: list[tuple[rows.Row, Mapping[str, Sequence[str]]]] = []
     for portion in calls:
         datasets = [row.to_wire() for row in portion]
         try:
             answers.append(client.create_datasets(project, datasets, skip_existing=True, dry_run=dry_run))
-        except Refused as error:
-            wrong = error.body.get("rows") if isinstance(error.body, dict) else None
+        except CrunchError as error:
+            body = error.body if isinstance(error, Refused) else None
+            wrong = body.get("rows") if isinstance(body, dict) else None
             if not wrong:
+                if begun := _begun(answers, dry_run=dry_run):
+                    _say(begun)
                 raise
-            lines += [f"line {portion[one['row'] - 1].line}: {_sentence(one['errors'])}" for one in wrong]
-    if lines:
-        more = [f"and {len(lines) - TOLD} lines more"] if len(lines) > TOLD else []
-        raise UsageError("\n".join([f"{file}: nothing was added.", *lines[:TOLD], *more]))
+            refused += [(portion[one["row"] - 1], one["errors"]) for one in wrong]
+    if refused:
+        lines = [_of_row(row, errors) for row, errors in sorted(refused, key=lambda one: one[0].line)]
+        raise UsageError(_told(f"{file}: {_begun(answers, dry_run=dry_run) or 'nothing was added.'}", lines))
     return answers
+
+
+def _begun(answers: Sequence[Mapping[str, Any]], *, dry_run: bool) -> str:
+    """What was done by a command that cannot do all; empty when it is nothing."""
+    added = 0 if dry_run else sum(len(answer["created"]) for answer in answers)
+    return f"{added} datasets were added, not all. Import the file again to go on where it was." if added else ""
+
+
+def _told(head: str, lines: Sequence[str]) -> str:
+    more = [f"and {len(lines) - TOLD} lines more"] if len(lines) > TOLD else []
+    return "\n".join([head, *lines[:TOLD], *more])
+
+
+def _of_row(row: rows.Row, errors: Mapping[str, Sequence[str]]) -> str:
+    """What is wrong in a row; with what to do if it may be the kind that was inferred."""
+    refused = [
+        key for key in sorted(row.inferred) if any(told.startswith(f"{key}: ") for told in errors.get("attributes", ()))
+    ]
+    hints = [
+        f'That is the kind that fits all values of {key}; {key}:char in a CSV\'s header, or "kind": "char" with a text'
+        " in JSONL, takes it as it is."
+        for key in refused
+    ]
+    return " ".join([f"line {row.line}: {_sentence(errors)}", *hints])
 
 
 def _sentence(errors: Mapping[str, Sequence[str]]) -> str:

@@ -14,9 +14,9 @@ from rest_framework.filters import BaseFilterBackend
 from rest_framework.request import Request
 
 from crunch_tasks.contract import DatasetState
+from crunch_tasks.slugs import slug_part
 from server.models import Item, Project
 from server.permissions import Act, actor_of, project_of
-from server.services.catalogue import slug_part
 from server.services.selection import LAST_CHARACTER
 
 Rows = QuerySet[Any]

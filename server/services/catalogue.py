@@ -10,16 +10,13 @@ from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, connection, transaction
 from django.db.models import Q
-from django.utils.text import slugify
 
 from crunch_tasks.contract import DatasetState
+from crunch_tasks.slugs import slug_part
 from server.models import Change, Dataset, Item, Membership, Project, Role
 from server.models.datasets import BASE_PATH_LENGTH
 from server.models.items import SLUG_LENGTH
 from server.services import counts, life, queue, workflows
-
-SLUG_PART_BYTES = 100
-"""A name's share of a slug; short enough for a folder's name, and for a few levels of the tree."""
 
 SEGMENT_BYTES = 255
 
@@ -92,12 +89,6 @@ def check_move(dataset: Dataset, path: str) -> None:
     # The holder of an expired lease may come back, and would commit to the folder that it was told.
     if life.locked_row(dataset.pk).state == DatasetState.RUNNING.value:
         raise ValidationError({"base_file_path": "The dataset is running. Wait, or cancel or reset its run first."})
-
-
-def slug_part(name: str) -> str:
-    """A name as one part of a slug: ASCII where that leaves something, else the letters of its own script."""
-    part = slugify(name) or slugify(name, allow_unicode=True)
-    return part.encode()[:SLUG_PART_BYTES].decode(errors="ignore").strip("-_")
 
 
 def key_of(slug: str) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from crunch_tasks.slugs import slug_part
 from server.models import Dataset, Project
 from server.models.datasets import DatasetQuerySet
-from server.services import catalogue
 
 LAST_CHARACTER = "\U0010ffff"
 """Comes after every other character."""
@@ -39,6 +39,6 @@ class Selection:
             rows = rows.filter(failure=self.failure)
         if self.text:
             # A slug may be looked for as well.
-            prefix = catalogue.slug_part(self.text.rpartition(":")[2])
+            prefix = slug_part(self.text.rpartition(":")[2])
             rows = rows.filter(key__gte=prefix, key__lt=prefix + LAST_CHARACTER) if prefix else rows.none()
         return rows

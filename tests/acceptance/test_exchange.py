@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from crunch_tasks.link.client import CrunchClient
 from flows import exchange
 from tests.acceptance.conftest import Answer
 from tests.support.site import Site
@@ -62,6 +63,12 @@ def test_what_is_wrong_in_a_file_is_told_by_line_and_nothing_is_added(
         "name,mass:float\na,1\nb,1\n\nc,heavy\n!!,2\n": ["line 5: attributes: mass: A valid number", "line 6: name:"],
         "name,latitude,longitude\na,91,0\n": ["line 2: attributes: location:"],
         "name,base_file_path\na,other/x\n": ["line 2: base_file_path:", "birds/..."],
+        "name,base_file_path\na,birds/x\nb,\nc,\nd,birds/x\n": [
+            "nothing was added",
+            "line 5: base_file_path:",
+            "line 2",
+        ],
+        "name,n\na,1\nb,1\nc,1\nA,2\n": ["nothing was added", "line 5: name: 'A' and 'a' of line 2"],
         "name,n\n,1\n": ["line 2: a dataset needs a name"],
         "name\n": ["there is no dataset in it"],
     }.items():
@@ -70,6 +77,8 @@ def test_what_is_wrong_in_a_file_is_told_by_line_and_nothing_is_added(
         assert (code, out) == (2, ""), text
         assert str(file) in err
         assert all(word in err for word in words), err
+    (tmp_path / "birds.jsonl").write_text(f'{{"name": "a", "attributes": {{"n": {10**30}}}}}')
+    assert "n:char in a CSV's header" in crunch("import", str(tmp_path / "birds.jsonl"), "--project", "birds")[2]
     assert not list(site.client.pages("api/datasets/"))
     file.write_text("name\na\n")
     (tmp_path / "birds").write_bytes(b"\xff")
@@ -82,6 +91,35 @@ def test_what_is_wrong_in_a_file_is_told_by_line_and_nothing_is_added(
         code, out, err = crunch("import", *words)
         assert code in (1, 2), words
         assert said in err, words
+
+
+def test_what_was_added_before_a_refusal_is_told_and_the_same_file_goes_on(
+    site: Site, crunch: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange, "AT_ONCE", 2)
+    site.add_project("birds", "true\n")
+    file = tmp_path / "birds.csv"
+    # A folder that is asked for is not given to one of an earlier line, which would have it otherwise.
+    file.write_text("name,base_file_path\na,\nb,\nc,birds/a\nd,birds/x\ne,birds/y\n")
+    create, sent = CrunchClient.create_datasets, 0
+
+    def meanwhile(self: CrunchClient, *words: object, dry_run: bool, **values: bool) -> object:
+        nonlocal sent
+        sent += not dry_run
+        if sent == 2:
+            sent += 1
+            site.client.create_dataset(parent="birds", name="other", base_file_path="birds/y")
+        return create(self, *words, dry_run=dry_run, **values)
+
+    monkeypatch.setattr(CrunchClient, "create_datasets", meanwhile)
+    code, _, err = crunch("import", str(file), "--project", "birds")
+    assert code == 2
+    assert "3 datasets were added, not all. Import the file again" in err
+    assert "line 6: base_file_path: 'birds/y' would share files" in err
+    file.write_text(file.read_text().replace("birds/y", "birds/z"))
+    code, out, err = crunch("import", str(file), "--project", "birds")
+    assert (code, sorted(out.split())) == (0, ["birds:a", "birds:e"]), err
+    assert site.dataset("birds:c")["base_file_path"] == "birds/a"
 
 
 def test_projects_and_datasets_are_listed(site: Site, crunch: Callable[..., Answer]) -> None:
