@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import functools
 import io
 import json
 import math
@@ -168,13 +169,19 @@ def _moment(text: str) -> dt.datetime:
 def _is_address(text: str) -> bool:
     """Whether the server takes it as one, which checks it with the same validator."""
     from django.core.exceptions import ValidationError
-    from django.core.validators import URLValidator
 
     try:
-        URLValidator(schemes=("http", "https"))(text)
+        _address_validator()(text)
     except ValidationError:
         return False
     return True
+
+
+@functools.cache
+def _address_validator() -> Callable[[str], None]:
+    from django.core.validators import URLValidator
+
+    return URLValidator(schemes=("http", "https"))
 
 
 _is_moment = _is(_moment)

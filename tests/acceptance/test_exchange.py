@@ -68,6 +68,7 @@ def test_what_is_wrong_in_a_file_is_told_by_line_and_nothing_is_added(
             "line 5: base_file_path:",
             "line 2",
         ],
+        "name,base_file_path\n!,\nb,\nd,other/x\n": ["line 2: name:", "line 4: base_file_path:"],
         "name,n\na,1\nb,1\nc,1\nA,2\n": ["nothing was added", "line 5: name: 'A' and 'a' of line 2"],
         "name,n\n,1\n": ["line 2: a dataset needs a name"],
         "name\n": ["there is no dataset in it"],
