@@ -17,6 +17,7 @@ from rich.table import Table
 
 from crunch_tasks.contract import ATTRIBUTE_KINDS, AttributeKind, Visibility, WorkflowType
 from crunch_tasks.errors import UsageError
+from crunch_tasks.needs import EXAMPLE, canonical
 from crunch_tasks.settings import ClientSettings
 from flows.connection import connected
 from flows.options import takes_settings
@@ -39,10 +40,12 @@ def add_project(
     workflow_type: Annotated[
         WorkflowType | None, typer.Option("--workflow", help="Its type; a file named Snakefile or *.smk is Snakemake's")
     ] = None,
+    needs: Annotated[str, typer.Option(help=f"What its datasets ask of a machine, such as '{EXAMPLE}'")] = "",
     visibility: Annotated[Visibility, typer.Option(help="Who may see its pages")] = Visibility.PRIVATE,
 ) -> None:
     """Add a project."""
     values: dict[str, Any] = {"description": description, "details": details, "visibility": visibility.value}
+    values["needs"] = _needs(needs)
     if workflow_file is not None:
         values["workflow"] = _text_of(workflow_file)
         looks_like = workflow_file.name.startswith("Snakefile") or workflow_file.suffix == ".smk"
@@ -60,11 +63,15 @@ def add_dataset(
     settings: ClientSettings,
     description: Description = "",
     details: Details = "",
+    needs: Annotated[
+        str, typer.Option(help="What it asks of a machine, in place of what its project asks; 'none' asks nothing")
+    ] = "",
     locked: Annotated[bool, typer.Option("--locked", help="Hold it: nobody claims it until it is let go")] = False,
 ) -> None:
     """Add a dataset to a project. Its files go to the `base_file_path` that is printed."""
+    values = {"description": description, "details": details, "needs": _needs(needs), "locked": locked}
     with connected(settings) as (client, _):
-        made = client.create_dataset(parent=project, name=name, description=description, details=details, locked=locked)
+        made = client.create_dataset(parent=project, name=name, **values)
         _say_slug(made)
         console(stderr=True).print(shown(f"files: {made['base_file_path']}/"), soft_wrap=True)
 
@@ -158,9 +165,19 @@ def _finite(text: str) -> float:
 
 def _text_of(workflow_file: Path) -> str:
     try:
-        return workflow_file.read_bytes().decode("utf-8")
+        text = workflow_file.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--workflow-file {workflow_file}: cannot be read as text: {error}") from None
+    if not text.strip():
+        raise UsageError(f"--workflow-file {workflow_file}: the file is empty. Write the workflow in it first.")
+    return text
+
+
+def _needs(text: str) -> str:
+    try:
+        return canonical(text)
+    except ValueError as error:
+        raise UsageError(f"--needs: {error}") from None
 
 
 def _say_slug(made: Mapping[str, Any]) -> None:

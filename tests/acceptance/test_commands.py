@@ -26,6 +26,7 @@ def test_the_catalogue_is_filled_from_the_command_line(
     (tmp_path / "work.sh").write_bytes(kept.encode())
     (tmp_path / "Snakefile.birds").write_bytes(b"rule all: \n")
     (tmp_path / "birds.smk").write_bytes(b"rule all:\n")
+    (tmp_path / "blank.sh").write_bytes(b" \n\t\n")
 
     assert crunch("add-project", "A B", "--workflow-file", str(tmp_path / "work.sh"), "--details", " # T \n")[:2] == (
         0,
@@ -36,13 +37,23 @@ def test_the_catalogue_is_filled_from_the_command_line(
     for name in ("Snakefile.birds", "birds.smk"):
         slug = crunch("add-project", name, "--workflow-file", str(tmp_path / name))[1].strip()
         assert site.client.get_project(slug)["workflow_type"] == "snakemake", name
-    forced = crunch("add-project", "F", "--workflow-file", str(tmp_path / "birds.smk"), "--workflow", "script")[1]
-    assert site.client.get_project(forced.strip())["workflow_type"] == "script"
+    forced = crunch(
+        "add-project",
+        "F",
+        "--workflow-file",
+        str(tmp_path / "birds.smk"),
+        "--workflow",
+        "script",
+        "--needs",
+        "memory=2GB",
+    )[1]
+    project = site.client.get_project(forced.strip())
+    assert (project["workflow_type"], project["needs"]) == ("script", "memory=2GB")
 
-    code, out, err = crunch("add-dataset", "a-b", "one", "--description", "d", "--locked")
+    code, out, err = crunch("add-dataset", "a-b", "one", "--description", "d", "--locked", "--needs", "GPUS=1,fast")
     made = site.dataset("a-b:one")
     assert (code, out) == (0, "a-b:one\n")
-    assert (made["locked"], made["description"]) == (True, "d")
+    assert (made["locked"], made["description"], made["needs"]) == (True, "d", "gpus=1 fast")
     assert f"{made['base_file_path']}/" in err
     assert crunch("add-item", "a-b:one", "sample")[1] == "a-b:one:sample\n"
     assert [item["slug"] for item in site.dataset("a-b:one")["items"]] == ["a-b:one:sample"]
@@ -51,6 +62,9 @@ def test_the_catalogue_is_filled_from_the_command_line(
         ("add-dataset", "none", "x"): "none",
         ("add-dataset", "a-b", "one"): "one",
         ("add-project", "X", "--workflow-file", str(tmp_path / "missing.sh")): "missing.sh",
+        ("add-project", "X", "--workflow-file", str(tmp_path / "blank.sh")): "blank.sh: the file is empty",
+        ("add-project", "X", "--needs", "gpus=many"): "--needs: 'gpus=many': a whole number is needed",
+        ("add-dataset", "a-b", "two", "--needs", "gpus=many"): "--needs: 'gpus=many': a whole number is needed",
         ("add-project", "X", "--workflow", "perl"): "perl",
         ("add-project", "X", "--visibility", "all"): "all",
     }.items():
