@@ -47,9 +47,13 @@ def process_all(
         work = Lanes(session, options, project, lanes)
         try:
             work.run()
-        finally:
-            seconds = now() - started
-            session.report.table(work.outcomes, seconds)
+        except BaseException:
+            # Before the first run, there is nothing to tell but the error itself.
+            if work.outcomes:
+                session.report.table(work.outcomes, now() - started)
+            raise
+        seconds = now() - started
+        session.report.table(work.outcomes, seconds)
     return LoopOutcome(work.outcomes, seconds)
 
 
