@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -114,7 +115,14 @@ def client_settings(**given: Any) -> ClientSettings:
         first = error.errors(include_url=False, include_input=False)[0]
         name = str(first["loc"][0])
         option = f"{OPTION_OF[name]} or " if name in OPTION_OF else ""
-        raise SettingsError(f"{option}CRUNCH_{name.upper()}: {first['msg'].removeprefix('Value error, ')}") from None
+        raise SettingsError(f"{option}CRUNCH_{name.upper()}: {sentence(first)}") from None
+
+
+def sentence(problem: Mapping[str, Any]) -> str:
+    """What is wrong with a value, in words for people; `problem` is one of a ValidationError's `errors()`."""
+    if problem["type"].startswith("byte_size"):
+        return "write a size such as 200G or 500MB."
+    return str(problem["msg"]).removeprefix("Value error, ")
 
 
 class RunOptions(BaseModel):

@@ -12,14 +12,19 @@ from pydantic import BaseModel, ByteSize, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
 from crunch_tasks.errors import UsageError
-from crunch_tasks.settings import ClientSettings, client_settings
+from crunch_tasks.settings import ClientSettings, client_settings, sentence
 
 
 def takes_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Replace a command's parameter `settings` by an option for each of the client settings `names`."""
 
     def build(values: dict[str, Any]) -> ClientSettings:
-        return client_settings(**{name: values.pop(name) for name in names})
+        given = {name: values.pop(name) for name in names}
+        settings = client_settings(**given)
+        # Not of the variable: a worker or a shell that has it is there beyond that time, for what has no end too.
+        if given.get("until") and settings.seconds_left() == 0:
+            raise UsageError(f"--until: {given['until']} is over. Give a time that is ahead, such as +2h or 18:30.")
+        return settings
 
     options = [_option(name, ClientSettings.model_fields[name], optional=True) for name in names]
     return _replacing("settings", options, build)
@@ -35,7 +40,7 @@ def takes_options(name: str, model: type[BaseModel]) -> Callable[[Callable[..., 
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             option = str(first["loc"][0]).replace("_", "-")
-            raise UsageError(f"--{option}: {first['msg'].replace('Value error, ', '')}") from None
+            raise UsageError(f"--{option}: {sentence(first)}") from None
 
     options = [_option(name, field, optional=False) for name, field in model.model_fields.items()]
     return _replacing(name, options, build)

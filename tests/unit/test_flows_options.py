@@ -98,6 +98,7 @@ def test_options_come_before_the_environment_and_defaults_are_the_models(
         (["--workflow", "perl"], "--workflow"),
         (["--path", "/no/such/file"], "--path"),
         (["--url", "nonsense"], "--url"),
+        (["--until", "2020-01-01"], "--until: 2020-01-01 is over. Give a time that is ahead"),
         (["--colour", "red"], "--colour"),
     ],
 )
@@ -110,6 +111,18 @@ def test_a_wrong_value_names_its_option(environment: Path, words: list[str], sai
     else:
         assert answer.exit_code == 2
         assert said in answer.output
+
+
+def test_a_variable_of_a_time_that_is_over_hinders_nobody(monkeypatch: pytest.MonkeyPatch, environment: Path) -> None:
+    monkeypatch.setenv("CRUNCH_UNTIL", "2020-01-01")
+    settings, _ = called_with(monkeypatch)
+    assert settings.seconds_left() == 0
+
+
+@pytest.mark.parametrize("size", ["x", "5 pigs", "-1"])
+def test_a_size_that_is_none_is_told_how_to_write_it(environment: Path, size: str) -> None:
+    answer = CliRunner().invoke(cli.app, ["loop", "--max-disk", size])
+    assert str(answer.exception) == "--max-disk: write a size such as 200G or 500MB."
 
 
 def test_without_a_terminal_what_is_missing_is_an_error(monkeypatch: pytest.MonkeyPatch, environment: Path) -> None:

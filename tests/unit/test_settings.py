@@ -150,7 +150,7 @@ def test_the_low_water_mark_is_read_as_people_write_sizes(monkeypatch):
         monkeypatch.setenv("CRUNCH_LOW_WATER", text)
         assert client_settings().low_water == size
     monkeypatch.setenv("CRUNCH_LOW_WATER", "much")
-    with pytest.raises(SettingsError, match=r"^CRUNCH_LOW_WATER: "):
+    with pytest.raises(SettingsError, match=r"^CRUNCH_LOW_WATER: write a size such as 200G or 500MB\.$"):
         client_settings()
 
 
