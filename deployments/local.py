@@ -22,6 +22,9 @@ from crunch_tasks.errors import CrunchError
 LOOPBACK = "127.0.0.1"
 START_S = 90.0
 STOP_S = 15.0
+TOLD_LINES = 8
+TOLD_LENGTH = 300
+"""Of a service's last words: how many lines are told, and how many characters of each."""
 
 
 def free_port() -> int:
@@ -99,8 +102,14 @@ class Service:
             if self.ready():
                 return
             time.sleep(0.1)
-        tail = self.log.read_text(errors="replace")[-2000:]
+        tail = last_lines(self.log.read_text(errors="replace"))
         raise CrunchError(f"The {self.name} does not start. The end of {self.log}:\n{tail}")
+
+
+def last_lines(text: str) -> str:
+    """The end of a log as a person may read it: the last TOLD_LINES lines, each from its beginning."""
+    lines = text.rstrip().splitlines()[-TOLD_LINES:]
+    return "\n".join(line if len(line) <= TOLD_LENGTH else f"{line[:TOLD_LENGTH]}…" for line in lines)
 
 
 def crunch_server(data: Path, storage_settings: Path, port: int) -> Service:

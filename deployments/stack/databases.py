@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 import psutil
 
 from crunch_tasks.errors import CrunchError, UsageError
+from deployments.local import last_lines
 from deployments.stack.process import LOOK_S, STOP_S, birth
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def start_embedded(folder: Path) -> int:
         pid = get_server(folder, cleanup_mode=None).get_pid()
     except (OSError, subprocess.SubprocessError) as error:
         log = folder / "log"
-        tail = log.read_text(errors="replace")[-2000:] if log.exists() else str(error)
+        tail = last_lines(log.read_text(errors="replace") if log.exists() else str(error))
         raise CrunchError(f"The PostgreSQL server does not start. The end of {log}:\n{tail}") from error
     if pid is None:
         raise CrunchError(f"The PostgreSQL server ended at once; {folder / 'log'} may say why.")

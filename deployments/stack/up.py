@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 
 from crunch_tasks.errors import CrunchError, SettingsError, UsageError
 from crunch_tasks.files.opening import open_storage
 from crunch_tasks.files.storage import check_reachable
 from crunch_tasks.machine import available_cores
 from crunch_tasks.storage_settings import load_storage_settings
-from deployments.local import Service, add_superuser, bare_environment, folder_storage, manage, token_of
+from deployments.local import Service, add_superuser, bare_environment, folder_storage, last_lines, manage, token_of
 from deployments.stack import databases
 from deployments.stack.folder import EMBEDDED, StackFolder, Wanted, decide, write_exports
 from deployments.stack.process import end, end_session, recorded, remember, running
@@ -27,6 +29,8 @@ from deployments.stack.services import Part, Stack
 ADMIN = "admin"
 MOST_AT_ONCE = 4
 """Flow runs at once of the worker, on a machine with that many processors: each takes some 200 MB by itself."""
+FULL_BYTES = 10_000_000
+"""With less free than that no service can begin: each makes a database, or writes into one."""
 Say = Callable[[str], None]
 
 
@@ -42,7 +46,7 @@ class Outcome:
 def up(folder: StackFolder, wanted: Wanted, say: Say) -> Outcome:
     """Have the whole stack run. Raises UsageError for what was asked, CrunchError for a service that does not start."""
     folder.make()
-    with folder.locked(say):
+    with _told_of_a_full_disk(folder.path), folder.locked(say):
         kept = folder.load()
         stack = Stack(folder, decide(kept, wanted))
         if stack.settings.database not in ("", EMBEDDED):
@@ -57,6 +61,22 @@ def up(folder: StackFolder, wanted: Wanted, say: Say) -> Outcome:
         # Not before: an `up` that came to nothing, with a wrong address of a database, decides nothing.
         folder.save(outcome.stack.settings)
     return outcome
+
+
+@contextmanager
+def _told_of_a_full_disk(folder: Path) -> Iterator[None]:
+    """What fails says so where the disk is full: a service's last words, of a file that it cannot write, rarely do."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except (CrunchError, OSError) as error:
+        free = shutil.disk_usage(folder).free
+        if free >= FULL_BYTES:
+            raise
+        raise CrunchError(
+            f"The disk of {folder} is full: {free} bytes are free. Make room, or choose another with --data.\n{error}"
+        ) from error
 
 
 def _start(missing: dict[str, Part], outcome: Outcome, undo: ExitStack, say: Say) -> None:
@@ -180,4 +200,4 @@ def _register(stack: Stack, say: Say) -> None:
         check=False,
     )
     if done.returncode:
-        raise CrunchError(f"Prefect does not take the deployments:\n{done.stderr[-2000:]}")
+        raise CrunchError(f"Prefect does not take the deployments:\n{last_lines(done.stderr)}")

@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 
 from crunch_tasks.errors import CrunchError, SettingsError, UsageError
-from deployments.local import Service
+from deployments.local import Service, free_port, last_lines
 from deployments.stack import databases, process
 from deployments.stack.down import down
 from deployments.stack.folder import EMBEDDED, StackFolder, StackSettings, Wanted, decide, write_exports
 from deployments.stack.status import status
 from deployments.stack.up import up
 from flows import cli
+from tests.support.disk import mounted_tiny_disk
 from tests.support.site import until
 
 
@@ -81,6 +82,20 @@ def test_a_service_that_ends_at_once_shows_the_end_of_its_log(tmp_path: Path) ->
     service.start()
     with pytest.raises(CrunchError, match=r"(?s)The Broken server does not start.*No module named no_such_module_here"):
         service.wait()
+
+
+def test_of_a_long_log_its_last_lines_are_told_whole() -> None:
+    lines = [f"{number} full words" for number in range(500)]
+    assert last_lines("\n".join(lines) + "\n\n") == "\n".join(lines[-8:])
+    assert last_lines("x" * 5000) == "x" * 300 + "…"
+
+
+def test_up_on_a_full_disk_says_that_it_is_full(tmp_path: Path) -> None:
+    with mounted_tiny_disk(tmp_path / "tiny") as place:
+        with pytest.raises(OSError, match="No space left"):
+            (place / "filler").write_bytes(b"x" * 2_000_000)
+        with pytest.raises(CrunchError, match=f"The disk of {place} is full: 0 bytes are free. Make room, or .*--data"):
+            up(StackFolder(place), Wanted(port=free_port(), prefect_port=free_port()), lambda _: None)
 
 
 def test_the_first_up_decides_and_a_later_one_may_change_what_holds_no_data() -> None:
@@ -185,7 +200,11 @@ def test_a_server_that_does_not_let_us_in(tmp_path: Path) -> None:
         databases.connect("postgresql://u:secret@127.0.0.1:1/n")
     assert "secret" not in str(error.value)
     with pytest.raises(SettingsError):
-        up(folder, Wanted(port=0, prefect_port=0, storage_settings=str(tmp_path / "none")), lambda _: None)
+        up(
+            folder,
+            Wanted(port=free_port(), prefect_port=free_port(), storage_settings=str(tmp_path / "none")),
+            lambda _: None,
+        )
 
 
 def test_the_embedded_postgresql_is_looked_for_without_a_word_of_its_packages(tmp_path: Path) -> None:
