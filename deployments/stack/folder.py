@@ -47,7 +47,7 @@ class Wanted:
 
 
 def decide(kept: StackSettings | None, wanted: Wanted) -> StackSettings:
-    """The settings to go on with. Raises UsageError for what cannot change once there are datasets.
+    """The settings to go on with. Raises UsageError for what cannot change once there are datasets, or cannot be.
 
     option             first time   later
     port, prefect_port taken        taken: `up` refuses while the service runs at another one
@@ -62,7 +62,10 @@ def decide(kept: StackSettings | None, wanted: Wanted) -> StackSettings:
                     f"The stack in this data folder was made with another {words}, and its datasets are there. "
                     f"Leave the option for the {words} out, or make another stack with --data."
                 )
-    return dataclasses.replace(kept or StackSettings(), **given)
+    made = dataclasses.replace(kept or StackSettings(), **given)
+    if made.port == made.prefect_port:
+        raise UsageError(f"--port and --prefect-port are both {made.port}. Give each server a port of its own.")
+    return made
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,11 @@ class StackFolder:
     def server_env(self) -> Path:
         """What a shell sources to use `python -m server` with this stack."""
         return self.path / "server.env"
+
+    @property
+    def passwords(self) -> Path:
+        """The first user's password, by database, until it was shown."""
+        return self.path / "passwords.json"
 
     @property
     def _settings(self) -> Path:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import secrets
 import shutil
 import signal
 import socket
@@ -20,13 +18,14 @@ from crunch_tasks.files.opening import open_storage
 from crunch_tasks.files.storage import check_reachable
 from crunch_tasks.machine import available_cores
 from crunch_tasks.storage_settings import load_storage_settings
-from deployments.local import Service, add_superuser, bare_environment, folder_storage, last_lines, manage, token_of
+from deployments.local import Service, bare_environment, folder_storage, last_lines, manage
 from deployments.stack import databases
+from deployments.stack.admin import add_admin, take_password
+from deployments.stack.down import ORDER
 from deployments.stack.folder import EMBEDDED, StackFolder, Wanted, decide, write_exports
 from deployments.stack.process import end, end_session, recorded, remember, running
 from deployments.stack.services import Part, Stack
 
-ADMIN = "admin"
 MOST_AT_ONCE = 4
 """Flow runs at once of the worker, on a machine with that many processors: each takes some 200 MB by itself."""
 FULL_BYTES = 10_000_000
@@ -36,7 +35,7 @@ Say = Callable[[str], None]
 
 @dataclass
 class Outcome:
-    """What `up` did: which services it started, and the password of a user that it made ("" otherwise)."""
+    """What `up` did: which services it started, and the password of the first user, if nobody was shown it yet."""
 
     stack: Stack
     started: list[str] = field(default_factory=list)
@@ -49,6 +48,12 @@ def up(folder: StackFolder, wanted: Wanted, say: Say) -> Outcome:
     with _told_of_a_full_disk(folder.path), folder.locked(say):
         kept = folder.load()
         stack = Stack(folder, decide(kept, wanted))
+        if kept is None and any(running(stack.record(key)) for key in ORDER):
+            # Nobody knows with which settings.
+            raise UsageError(
+                f"What an earlier `crunch up` started in {folder.path} runs, but it was ended before it was done. "
+                "`crunch down` first."
+            )
         if stack.settings.database not in ("", EMBEDDED):
             databases.check_address(stack.settings.database)
         missing = [part for part in stack.parts() if not running(stack.record(part.key))]
@@ -57,9 +62,10 @@ def up(folder: StackFolder, wanted: Wanted, say: Say) -> Outcome:
         outcome = Outcome(stack)
         with ExitStack() as undo:
             _start({part.key: part for part in missing}, outcome, undo, say)
+            # Not before: an `up` that came to nothing, with a wrong address of a database, decides nothing.
+            folder.save(outcome.stack.settings)
             undo.pop_all()
-        # Not before: an `up` that came to nothing, with a wrong address of a database, decides nothing.
-        folder.save(outcome.stack.settings)
+        outcome.password = take_password(outcome.stack)
     return outcome
 
 
@@ -95,7 +101,7 @@ def _start(missing: dict[str, Part], outcome: Outcome, undo: ExitStack, say: Say
         manage(stack.server_environment, "migrate", "--verbosity", "0")
         crunch = stack.crunch_service()
         _begin(stack, missing["crunch"], crunch, undo)
-        _add_admin(outcome)
+        outcome.stack = add_admin(stack)
         say("Waiting for the Crunch server")
         crunch.wait()
     # Made again each time: a port may be another one than before.
@@ -169,24 +175,6 @@ def _check_storage(stack: Stack) -> None:
         raise
     except CrunchError as error:
         raise SettingsError(f"{stack.storage_settings}: {error}") from error
-
-
-def _add_admin(outcome: Outcome) -> None:
-    """The first time: a user who may everything, and the token for clients on this machine."""
-    stack = outcome.stack
-    if stack.settings.token:
-        return
-    password = secrets.token_urlsafe(12)
-    try:
-        add_superuser(stack.server_environment, ADMIN, password)
-        outcome.password = password
-    except CrunchError as error:
-        # Of an earlier `up` that did not come to its end, or of the site whose database this was before.
-        if "already taken" not in str(error):
-            raise
-    settings = dataclasses.replace(stack.settings, token=token_of(stack.server_environment, ADMIN))
-    stack.folder.save(settings)
-    outcome.stack = Stack(stack.folder, settings)
 
 
 def _register(stack: Stack, say: Say) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -170,6 +171,28 @@ def test_when_one_part_cannot_start_none_is_left_on(local: Local) -> None:
     assert list((local.data / "run").glob("*.json")) == []
     # What it was asked for decides nothing: the next one may be asked for something else.
     assert local.status(code=1)["services"] == []
+
+
+@long
+def test_a_first_up_that_fails_late_decides_nothing_and_the_next_one_shows_the_password(local: Local) -> None:
+    local.data.joinpath("prefect").mkdir()
+    broken = local.data / "prefect" / "prefect.db"
+    broken.write_bytes(b"no database at all" * 1000)
+    assert "The Prefect server does not start" in local.crunch("up", *local.ports, code=1)
+    assert of_stack(local.data / "prefect") == []
+    broken.unlink()
+
+    storage = local.data / "other.toml"
+    storage.write_text(f"MEDIA_ROOT = '{local.data}'\n")
+    said = local.crunch("up", *local.ports, "--no-worker", "--storage-settings", str(storage))
+    [password] = re.findall(r"as admin with the password (\S+), which is shown only now", said)
+    address = local.client_env["CRUNCH_URL"]
+    with httpx.Client(base_url=address, follow_redirects=True) as browser:
+        browser.get("/admin/login/")
+        form = {"username": "admin", "password": password, "csrfmiddlewaretoken": browser.cookies["csrftoken"]}
+        browser.post("/admin/login/?next=/admin/", data=form)
+        assert "sessionid" in browser.cookies
+    assert "shown only now" not in local.crunch("up")
 
 
 @long

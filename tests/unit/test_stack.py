@@ -14,9 +14,10 @@ import pytest
 
 from crunch_tasks.errors import CrunchError, SettingsError, UsageError
 from deployments.local import Service, free_port, last_lines
-from deployments.stack import databases, process
+from deployments.stack import admin, databases, process
 from deployments.stack.down import down
 from deployments.stack.folder import EMBEDDED, StackFolder, StackSettings, Wanted, decide, write_exports
+from deployments.stack.services import Stack
 from deployments.stack.status import status
 from deployments.stack.up import up
 from flows import cli
@@ -115,6 +116,47 @@ def test_the_first_up_decides_and_a_later_one_may_change_what_holds_no_data() ->
     assert "secret" not in str(refused.value)
 
 
+def test_the_password_is_shown_once_by_the_first_up_that_comes_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users: dict[str, str] = {}
+
+    def add_superuser(environment: dict[str, str], name: str, password: str) -> None:
+        if environment.get("CRUNCH_DATABASE_URL", "") in users:
+            raise CrunchError("python -m server createsuperuser failed: CommandError: That username is already taken.")
+        users[environment.get("CRUNCH_DATABASE_URL", "")] = password
+
+    monkeypatch.setattr(admin, "add_superuser", add_superuser)
+    monkeypatch.setattr(admin, "token_of", lambda environment, name: "a token")
+    folder = StackFolder(tmp_path)
+    first, second = Stack(folder, StackSettings()), Stack(folder, StackSettings(database="postgresql://h/second"))
+
+    # Neither of these comes to its end.
+    assert admin.add_admin(first).settings.token == "a token"
+    assert stat.S_IMODE(folder.passwords.stat().st_mode) == 0o600
+    admin.add_admin(second)
+    made = admin.add_admin(first)
+    assert folder.load() is None
+    assert admin.take_password(made) == users[""]
+    assert admin.take_password(admin.add_admin(made)) == ""
+    assert not folder.passwords.exists()
+    # A site that was there before: nobody knows the password of its admin here.
+    users["postgresql://h/site"] = "its own"
+    site = Stack(folder, StackSettings(database="postgresql://h/site"))
+    assert admin.take_password(admin.add_admin(site)) == ""
+
+
+def test_what_an_up_that_was_killed_left_on_is_told(tmp_path: Path) -> None:
+    folder = StackFolder(tmp_path)
+    folder.make()
+    child = started(folder.prefect)
+    process.remember(folder.run / "prefect.json", child.pid)
+    with pytest.raises(UsageError, match=r"ended before it was done. `crunch down` first"):
+        up(folder, Wanted(port=free_port(), prefect_port=free_port()), lambda _: None)
+    assert down(folder, lambda _: None) == ["Prefect server"]
+    child.wait()
+
+
 def test_prefects_database_is_beside_crunchs() -> None:
     convert = databases.prefect_address
     assert convert("postgresql://u:p@h:5/crunch") == "postgresql+asyncpg://u:p@h:5/crunch_prefect"
@@ -162,6 +204,8 @@ def test_wrong_use_is_told_in_a_sentence_and_starts_nothing(
         assert f"Port {port} of the Crunch server is taken. Choose another with --port." in said("--port", str(port))
         words = ("--port", str(port + 1), "--prefect-port", str(port))
         assert f"Port {port} of the Prefect server is taken. Choose another with --prefect-port." in said(*words)
+    assert "--port and --prefect-port are both 1234. Give each" in said("--port", "1234", "--prefect-port", "1234")
+    assert "--port and --prefect-port are both 4200. Give each" in said("--port", "4200")
     assert "Give one of them" in said("--postgres", "--postgres-url", "postgresql://h/n")
     for url in ("mysql://h/n", "postgresql://h", "secret words"):
         told = said("--postgres-url", url)
