@@ -18,7 +18,8 @@ from flows.session import open_session, run_of_deployment
 def process_one(settings: ClientSettings, options: RunOptions, slug: str, *, only_waiting: bool = False) -> Outcome:
     """Process the dataset with this slug, in whatever state, unless it is held or somebody's lease on it lives.
 
-    Raises NothingToProcess; with `only_waiting` also when somebody else has processed the dataset or has it.
+    Raises NothingToProcess; with `only_waiting` also when somebody else has processed the dataset or has it, or when
+    it does not fit this machine.
     """
     with open_session(settings) as session:
         if only_waiting:
@@ -26,7 +27,7 @@ def process_one(settings: ClientSettings, options: RunOptions, slug: str, *, onl
             if state in (DatasetState.COMPLETED, DatasetState.FAILED):
                 raise NothingToProcess(f"{slug} is {state} already, so nothing was done.")
         try:
-            lease = session.claim(dataset=slug)
+            lease = session.claim(dataset=slug, fits=only_waiting, cores=options.cores)
         except Refused as error:
             if only_waiting and error.status == HTTPStatus.CONFLICT:
                 raise NothingToProcess(f"Nothing was done: {error}") from error
@@ -40,7 +41,7 @@ def process_one(settings: ClientSettings, options: RunOptions, slug: str, *, onl
 def run(slug: str, options: RunOptions = RunOptions(), only_waiting: bool = False) -> Any:  # noqa: B008 - frozen
     """Process one dataset. Server, token and storage come from the environment of the worker, or from Prefect's blocks.
 
-    With `only_waiting` one that somebody else has processed, or has, is left as it is.
+    With `only_waiting` one that somebody else has processed, or has, or that does not fit the machine, is left alone.
     """
     return run_of_deployment(lambda settings: process_one(settings, options, slug, only_waiting=only_waiting))
 

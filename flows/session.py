@@ -73,11 +73,18 @@ class Session:
         return Leftovers(self.settings.directory, self.client, self.claims, storage, self.report.say)
 
     def claim(
-        self, *, project: str = "", dataset: str = "", cores: int = 0, share: int = 1, ahead: bool = False
+        self,
+        *,
+        project: str = "",
+        dataset: str = "",
+        fits: bool = False,
+        cores: int = 0,
+        share: int = 1,
+        ahead: bool = False,
     ) -> Lease | None:
         """A lease on `dataset`, or on the next one that waits (of `project`) and fits this machine, of which a workflow
         gets `cores` and one part in `share` of the rest; None when none waits. `ahead` as in the claim's request: none
-        that an idle client could start.
+        that an idle client could start. A dataset that is named must fit only with `fits`.
 
         A claim that a dead command of this directory left is gone on with first, while it is still current. Raises
         WorkspaceError when too little of the disk is free: one dataset after another would fail; NothingFits.
@@ -99,11 +106,12 @@ class Session:
                 self.report.say(f"Going on with {slug}, which an earlier command here left unfinished.")
                 return lease
             lease.release("its client died, and the next one was to do something else")
-        if dataset:
+        if dataset and not fits:
             return self.claims.new(project=project, dataset=dataset).send(self.client)
         has = resources(cores, share, parse(self.settings.labels).labels)
         left = self.settings.seconds_left()
-        return self.claims.new(project=project, ahead=ahead, capabilities=has, seconds=left).send(self.client)
+        request = self.claims.new(project=project, dataset=dataset, ahead=ahead, capabilities=has, seconds=left)
+        return request.send(self.client)
 
     def others_work(self, project: str) -> bool:
         """Whether a dataset (of `project`) is running; once all of our own have ended, it is another client's."""

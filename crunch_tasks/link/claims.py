@@ -143,7 +143,7 @@ class Claims:
         seconds: float | None = None,
     ) -> HeldRequest:
         """A request for any dataset that fits the `capabilities` of this machine and the `seconds` that it has left,
-        one of `project`, or `dataset`, which need not fit (slugs). Raises WorkspaceError.
+        one of `project`, or `dataset` (slugs), which need not fit where neither is told. Raises WorkspaceError.
         """
         request = ClaimRequest(
             request_id=str(uuid.uuid4()),

@@ -170,12 +170,12 @@ class FakeServer:
         project = body.get("project", "")
         has = Resources.from_wire(body.get("capabilities") or {})
         dataset = self._named(body["dataset"]) if body.get("dataset") else self._candidate(project, has)
-        left = LEAST_SECONDS if body.get("dataset") else body.get("seconds", LEAST_SECONDS)
+        left = body.get("seconds", LEAST_SECONDS)
         if dataset is not None and left < LEAST_SECONDS:
             told = f"{dataset['parent']} may take {LEAST_SECONDS:.0f} s, and {left:.0f} s are left"
             raise _Problem(409, f"Datasets wait, but none fits this machine: {told}.", "unfit")
-        if dataset is None and body.get("capabilities") is not None:
-            self._refuse_unfit(project, has)
+        if body.get("capabilities") is not None:
+            self._refuse_unfit([dataset] if dataset else self._waiting(project), has)
         if dataset is None or (body.get("ahead") and not self._enough_waits(project)):
             return httpx.Response(204)
         if dataset["state"] == DatasetState.RUNNING.value:
@@ -236,10 +236,18 @@ class FakeServer:
         lacking = has.lacks(parse(dataset["needs"] or self.projects[dataset["parent"]]["needs"]))
         return str(lacking) if lacking != Resources() else ""
 
-    def _refuse_unfit(self, project: str, has: Resources) -> None:
-        for dataset in self.datasets.values():
-            waits = dataset["state"] == DatasetState.UNPROCESSED.value and not dataset["locked"]
-            if waits and project in ("", dataset["parent"]) and (lacking := self._lacking(dataset, has)):
+    def _waiting(self, project: str) -> list[Body]:
+        return [
+            dataset
+            for dataset in self.datasets.values()
+            if dataset["state"] == DatasetState.UNPROCESSED.value
+            and not dataset["locked"]
+            and project in ("", dataset["parent"])
+        ]
+
+    def _refuse_unfit(self, datasets: list[Body], has: Resources) -> None:
+        for dataset in datasets:
+            if lacking := self._lacking(dataset, has):
                 told = f"{dataset['parent']} asks for {lacking}"
                 raise _Problem(409, f"Datasets wait, but none fits this machine: {told}.", "unfit")
 

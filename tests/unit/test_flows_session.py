@@ -1,0 +1,31 @@
+"""What a command asks the server for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from crunch_tasks.errors import NothingFits
+from crunch_tasks.link.claims import Claims
+from crunch_tasks.settings import client_settings
+from crunch_tasks.testing import FakeServer
+from flows.report import Report
+from flows.session import Session
+
+
+def test_a_named_dataset_must_fit_the_machine_only_where_a_schedule_named_it(tmp_path: Path) -> None:
+    fake = FakeServer()
+    fake.add_project("p")
+    fake.add_dataset("p", "huge", needs="memory=900TB gpus=8 nowhere")
+    fake.add_dataset("p", "small", needs="cores=1")
+    settings = client_settings(directory=tmp_path)
+    with fake.client() as client, Report() as report:
+        session = Session(settings, client, {}, [], Claims(tmp_path, fake.url), report)
+        with pytest.raises(NothingFits, match="memory=900TB"):
+            session.claim(dataset="p:huge", fits=True)
+        leases = [session.claim(dataset="p:small", fits=True, cores=1), session.claim(dataset="p:huge")]
+        assert [lease.claim.slug for lease in leases if lease] == ["p:small", "p:huge"]
+        for lease in leases:
+            assert lease is not None
+            lease.release("seen")
