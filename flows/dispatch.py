@@ -139,10 +139,14 @@ class Dispatch:
         return busy
 
     def _waiting(self, head: str) -> Iterator[str]:
-        """What the next claim would take, which may be one whose lease expired, then all that are unprocessed."""
-        if not head:
-            return  # none, or the project is paused
-        yield head
+        """What the next claim would take, which may be one whose lease expired, then all that are unprocessed.
+
+        That claim is one without a machine, which gets nothing that needs something: whom those fit, the workers say.
+        """
+        if head:
+            yield head
+        elif self.client.get_project(self.project)["paused"]:
+            return
         rows = self._list(DatasetState.UNPROCESSED)
         yield from (str(row["slug"]) for row in rows if not row["locked"] and row["slug"] != head)
 
@@ -199,6 +203,9 @@ class Dispatch:
         dataset = self.client.get_dataset(slug)
         attempt = (slug, int(dataset["attempt"]))
         if dataset["state"] != DatasetState.RUNNING.value or attempt in self.buried:
+            return False
+        # It may have waited when it was named, and have been claimed since.
+        if self.client.next(self.project) != slug:
             return False
         self.buried.add(attempt)
         self.say(f"{slug}: its client is gone, its lease expired.")

@@ -89,6 +89,7 @@ class FakeServer:
             "workflow_timeout_s": None,
             "needs": "",
             "visibility": "private",
+            "paused": False,
             **values,
         }
         self.projects[name] = project
@@ -220,6 +221,8 @@ class FakeServer:
         if project and project not in self.projects:
             raise _Problem(404, f"There is no project {project!r}.", "not_found")
         for dataset in self.datasets.values():
+            if self.projects[dataset["parent"]]["paused"]:
+                continue
             if dataset["locked"] or project not in ("", dataset["parent"]) or self._lacking(dataset, has):
                 continue
             if dataset["state"] == DatasetState.UNPROCESSED.value:
@@ -361,14 +364,20 @@ class FakeServer:
         answer = {"project": found["parent"], "dataset": found["slug"]} if found else {"project": "", "dataset": ""}
         return httpx.Response(200, json=answer)
 
-    def _list(self, _user: str, _body: Body, kind: str, page: str = "1", **_: str) -> httpx.Response:
+    def _list(self, _user: str, _body: Body, kind: str, page: str = "1", **asked: str) -> httpx.Response:
         rows: list[Body] = {
             "projects": list(self.projects.values()),
-            "datasets": list(self.datasets.values()),
+            "datasets": [
+                row
+                for row in self.datasets.values()
+                if asked.get("project", row["parent"]) == row["parent"]
+                and asked.get("state", row["state"]) == row["state"]
+            ],
             "statuses": self.statuses,
         }[kind]
         end = int(page) * 20
-        following = f"{self.url}/api/{kind}/?page={int(page) + 1}" if end < len(rows) else None
+        more = httpx.URL(f"{self.url}/api/{kind}/", params={**asked, "page": int(page) + 1})
+        following = str(more) if end < len(rows) else None
         results = rows[end - 20 : end]
         return httpx.Response(200, json={"count": len(rows), "next": following, "previous": None, "results": results})
 

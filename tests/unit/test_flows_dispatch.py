@@ -1,10 +1,20 @@
-"""Which datasets a dispatch schedules."""
+"""Which datasets a dispatch schedules, and what it makes of the flow runs that it finds."""
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID, uuid4
 
-from flows.dispatch import choose
+import httpx
+import pytest
+from prefect.client.schemas.objects import TERMINAL_STATES, StateType
+
+from crunch_tasks.contract import ClaimRequest
+from crunch_tasks.testing import FakeServer
+from flows.dispatch import Dispatch, choose
 
 
 @pytest.mark.parametrize(
@@ -27,3 +37,87 @@ def test_no_more_of_a_long_list_is_read_than_is_needed() -> None:
     rows = iter(str(number) for number in range(1000))
     assert list(choose(rows, ["0"], set(), 3)) == ["1", "2"]
     assert next(rows) == "3"
+
+
+@dataclass
+class FakePrefect:
+    """The flow runs of a Prefect server: the same idempotency key gives the same run, as there."""
+
+    runs: dict[str, Any] = field(default_factory=dict)
+
+    def create_flow_run_from_deployment(
+        self, deployment: UUID, *, parameters: dict[str, Any], idempotency_key: str, **_: Any
+    ) -> Any:
+        made = SimpleNamespace(
+            id=uuid4(),
+            deployment_id=deployment,
+            parameters=parameters,
+            state_type=StateType.SCHEDULED,
+        )
+        return self.runs.setdefault(idempotency_key, made)
+
+    def read_flow_runs(self, *, flow_run_filter: Any, offset: int = 0, **_: Any) -> list[Any]:
+        """Those of a deployment that have not ended; or, as those to bury are asked for by name, the running ones."""
+        asked = flow_run_filter.deployment_id
+        if asked is None:
+            return [run for run in self.runs.values() if run.state_type == StateType.RUNNING]
+        alive = [run for run in self.runs.values() if run.state_type not in TERMINAL_STATES]
+        return [run for run in alive if run.deployment_id in asked.any_][offset:]
+
+    def set_flow_run_state(self, number: UUID, state: Any, **_: Any) -> None:
+        [run] = [run for run in self.runs.values() if run.id == number]
+        run.state_type = state.type
+
+
+@dataclass
+class Bench:
+    """A project `p` on a server, a Prefect server, and what a dispatch said."""
+
+    server: FakeServer = field(default_factory=FakeServer)
+    prefect: FakePrefect = field(default_factory=FakePrefect)
+    said: list[str] = field(default_factory=list)
+    deployment: Any = field(
+        default_factory=lambda: SimpleNamespace(id=uuid4(), name="run", work_pool_name="crunch", tags=[])
+    )
+
+    def dispatch(self, limit: int = 2) -> Dispatch:
+        prefect: Any = self.prefect
+        return Dispatch(self.server.client(), prefect, self.deployment, "p", limit, self.said.append)
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    made = Bench()
+    made.server.add_project("p")
+    yield made
+
+
+def test_datasets_that_need_something_are_scheduled_and_those_of_a_paused_project_are_not(bench: Bench) -> None:
+    bench.server.add_dataset("p", "large", needs="gpus=1")
+    bench.server.projects["p"]["paused"] = True
+    assert bench.dispatch().fill() == []
+    bench.server.projects["p"]["paused"] = False
+    assert bench.dispatch().fill() == ["p:large"]
+
+
+def test_the_run_of_a_dataset_that_was_claimed_while_one_looked_is_not_taken_for_dead(bench: Bench) -> None:
+    bench.server.add_dataset("p", "d")
+    dispatch = bench.dispatch()
+    assert dispatch.fill() == ["p:d"]
+    [run] = bench.prefect.runs.values()
+    run.state_type = StateType.RUNNING
+
+    def claim_late(request: httpx.Request) -> None:
+        """The worker claims it after `next` named it."""
+        if request.url.path.endswith("/datasets/p:d/"):
+            bench.server.before = None
+            bench.server.client().claim(ClaimRequest("r", dataset="p:d"))
+
+    bench.server.before = claim_late
+    assert dispatch.fill() == ["p:d"]
+    assert (run.state_type, bench.said) == (StateType.RUNNING, [])
+
+    bench.server.advance(bench.server.lease_seconds + 1)
+    assert dispatch.fill() == ["p:d"]
+    assert (run.state_type, bench.said) == (StateType.CRASHED, ["p:d: its client is gone, its lease expired."])
+    assert len(bench.prefect.runs) == 2
