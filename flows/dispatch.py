@@ -4,7 +4,7 @@ What is scheduled is a wish: the claim decides. A run whose dataset somebody els
 Completed. So several dispatches, clients and schedules may be at work on one project.
 
 A dataset is scheduled once, however many dispatch it: its flow run has an idempotency key that all of them make alike,
-the slug and how many such runs it had before.
+the slug and how many such runs it had before. One that another work pool was given is not this dispatch's.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ from prefect.client.schemas.filters import (
     FlowRunFilterDeploymentId,
     FlowRunFilterState,
     FlowRunFilterStateType,
+    WorkerFilter,
+    WorkerFilterStatus,
 )
-from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun
+from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun, WorkerStatus
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound
 
@@ -95,6 +97,9 @@ class Dispatch:
     seen: dict[str, set[UUID]] = field(default_factory=lambda: defaultdict(set))
     """The flow runs of each dataset that had not ended when this dispatch saw them first."""
     left: set[str] = field(default_factory=set)
+    elsewhere: set[str] = field(default_factory=set)
+    """Datasets of which another deployment has a flow run; whoever dispatched those sees to them."""
+    said_no_worker: bool = False
     buried: set[tuple[str, int]] = field(default_factory=set)
     """Datasets and attempts whose flow runs were marked: the run that follows may not have claimed its dataset yet."""
 
@@ -110,6 +115,8 @@ class Dispatch:
             if words != told:
                 self.say(words)
             told = words
+            if busy:
+                self._check_workers()
             if once or not (self._is_busy(busy) or any(self._list(DatasetState.RUNNING))):
                 return Dispatched(self.project, self.runs, sorted(self.left))
             time.sleep(LOOK_S)
@@ -133,9 +140,10 @@ class Dispatch:
         if any(_slug(run) == head for run in active) and self._bury_lost(head):
             active = self._active()
         busy = [_slug(run) for run in active]
-        for slug in choose(self._waiting(head), busy, self.left, self.limit):
-            if self._schedule(slug):
-                busy.append(slug)
+        waiting = self._waiting(head)
+        # A dataset that was not scheduled after all leaves its place to the next.
+        while chosen := list(choose(waiting, busy, self.left, self.limit)):
+            busy += [slug for slug in chosen if self._schedule(slug)]
         return busy
 
     def _waiting(self, head: str) -> Iterator[str]:
@@ -151,7 +159,9 @@ class Dispatch:
         yield from (str(row["slug"]) for row in rows if not row["locked"] and row["slug"] != head)
 
     def _schedule(self, slug: str) -> bool:
-        """Whether the dataset has a flow run now that has not ended: a new one, or another dispatch's."""
+        """Whether the dataset has a flow run now, of this deployment, that has not ended: a new one, or another
+        dispatch's.
+        """
         for number in count():
             run = self.prefect.create_flow_run_from_deployment(
                 self.deployment.id,
@@ -161,6 +171,9 @@ class Dispatch:
                 idempotency_key=f"{self.client.url} {slug} {number}",
             )
             if run.state_type not in TERMINAL_STATES:
+                if run.deployment_id != self.deployment.id:
+                    self._note_elsewhere(slug, run)
+                    return False
                 self.seen[slug].add(run.id)
                 return True
             if not self._still_waits(slug):
@@ -169,6 +182,24 @@ class Dispatch:
                 self._leave(slug)
                 return False
         return False
+
+    def _note_elsewhere(self, slug: str, run: FlowRun) -> None:
+        if slug not in self.elsewhere:
+            self.elsewhere.add(slug)
+            self.say(f"{slug} is scheduled on the work pool {run.work_pool_name} already.")
+
+    def _check_workers(self) -> None:
+        """Say once that nobody is there to take what is scheduled."""
+        pool = self.deployment.work_pool_name
+        if self.said_no_worker or pool is None:
+            return
+        online = WorkerFilter(status=WorkerFilterStatus(any_=[WorkerStatus.ONLINE]))
+        if not self.prefect.read_workers_for_work_pool(pool, worker_filter=online, limit=1):
+            self.said_no_worker = True
+            self.say(
+                f"The work pool {pool} has no worker now, so what is scheduled waits for one. Start it with "
+                f"`prefect worker start --pool {pool}`."
+            )
 
     def _still_waits(self, slug: str) -> bool:
         """Whether a claim could take the dataset now: its run, another dispatch's, may have come and gone meanwhile."""

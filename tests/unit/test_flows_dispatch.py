@@ -44,6 +44,8 @@ class FakePrefect:
     """The flow runs of a Prefect server: the same idempotency key gives the same run, as there."""
 
     runs: dict[str, Any] = field(default_factory=dict)
+    pools: dict[UUID, str] = field(default_factory=dict)
+    """The work pools of deployments, those that are not on `crunch`."""
 
     def create_flow_run_from_deployment(
         self, deployment: UUID, *, parameters: dict[str, Any], idempotency_key: str, **_: Any
@@ -51,6 +53,7 @@ class FakePrefect:
         made = SimpleNamespace(
             id=uuid4(),
             deployment_id=deployment,
+            work_pool_name=self.pools.get(deployment, "crunch"),
             parameters=parameters,
             state_type=StateType.SCHEDULED,
         )
@@ -63,6 +66,9 @@ class FakePrefect:
             return [run for run in self.runs.values() if run.state_type == StateType.RUNNING]
         alive = [run for run in self.runs.values() if run.state_type not in TERMINAL_STATES]
         return [run for run in alive if run.deployment_id in asked.any_][offset:]
+
+    def read_workers_for_work_pool(self, *_: Any, **__: Any) -> list[Any]:
+        return []
 
     def set_flow_run_state(self, number: UUID, state: Any, **_: Any) -> None:
         [run] = [run for run in self.runs.values() if run.id == number]
@@ -121,3 +127,28 @@ def test_the_run_of_a_dataset_that_was_claimed_while_one_looked_is_not_taken_for
     assert dispatch.fill() == ["p:d"]
     assert (run.state_type, bench.said) == (StateType.CRASHED, ["p:d: its client is gone, its lease expired."])
     assert len(bench.prefect.runs) == 2
+
+
+def test_what_another_work_pool_was_given_takes_no_place_here(bench: Bench) -> None:
+    for name in ("d1", "d2", "d3", "d4"):
+        bench.server.add_dataset("p", name)
+    here, bench.deployment = bench.deployment, SimpleNamespace(id=uuid4(), name="run-bare", work_pool_name="bare")
+    bench.prefect.pools[bench.deployment.id] = "bare"
+    assert bench.dispatch().fill() == ["p:d1", "p:d2"]
+
+    bench.deployment, bench.said = here, []
+    dispatch = bench.dispatch()
+    assert [dispatch.fill() for _ in range(2)] == [["p:d3", "p:d4"]] * 2
+    assert bench.said == [f"p:{name} is scheduled on the work pool bare already." for name in ("d1", "d2")]
+    assert dispatch.runs == 2
+
+
+def test_that_no_worker_is_there_is_said_once(bench: Bench) -> None:
+    dispatch = bench.dispatch()
+    dispatch.work(once=True)
+    assert bench.said == ["0 runs so far, 0 scheduled or running"]
+    bench.server.add_dataset("p", "d")
+    for _ in range(2):
+        dispatch.work(once=True)
+    [told] = [text for text in bench.said if "no worker" in text]
+    assert "`prefect worker start --pool crunch`" in told
