@@ -94,7 +94,9 @@ def dispatch(
     pool: Annotated[str, typer.Option("--pool", help="The Prefect work pool that they go to")] = "crunch",
     limit: Annotated[
         int | None,
-        typer.Option("--limit", min=1, help="The most scheduled or running at once  [default: the pool's own]"),
+        typer.Option(
+            "--limit", min=1, help="The most scheduled or running at once  [default: the pool's own, else 10]"
+        ),
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Schedule only what goes now, and do not wait")] = False,
     json_: Json = False,
@@ -102,7 +104,8 @@ def dispatch(
     """Schedule the waiting datasets of a project as flow runs on Prefect's workers, until none is left.
 
     May be stopped and started again at any time, and run beside others and beside crunch loop: no dataset is scheduled
-    twice. What is scheduled goes on without it. Exit code 1 when flow runs did not process what they were given.
+    twice. What is scheduled goes on without it. Exit code 1 when flow runs did not process what they were given, or a
+    dataset failed.
     """
     from deployments.registering import Wanted
     from flows.dispatch import Dispatch, find_deployment, limit_of

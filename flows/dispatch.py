@@ -27,7 +27,7 @@ from prefect.client.schemas.filters import (
     WorkerFilter,
     WorkerFilterStatus,
 )
-from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun, WorkerStatus
+from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun, StateType, WorkerStatus
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound
 
@@ -41,20 +41,27 @@ PAGE = 200
 TRIES = 3
 """Flow runs of one dataset that a dispatch sees end without having processed it, before it leaves it alone."""
 MOST_LEFT = 5
-"""Datasets left alone before it stops: it is not they that are wrong."""
+"""Datasets left alone whose flow runs did not complete, before it stops: it is not they that are wrong."""
+NAMED = 5
+"""Failed datasets that its last words name."""
+AT_ONCE = 10
+"""Runs at once on a work pool that has no limit."""
 
 
 @dataclass
 class Dispatched:
-    """What a dispatch did: how many flow runs it saw begin, and the datasets that none of theirs processed."""
+    """What a dispatch did: how many flow runs it saw begin, the datasets that none of theirs processed, and those of
+    which one failed.
+    """
 
     project: str
     runs: int = 0
     left: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
 
     @property
     def exit_code(self) -> int:
-        return 1 if self.left else 0
+        return 1 if self.left or self.failed else 0
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "exit_code": self.exit_code}
@@ -71,11 +78,9 @@ def find_deployment(prefect: SyncPrefectClient, name: str) -> DeploymentResponse
 
 
 def limit_of(prefect: SyncPrefectClient, pool: str) -> int:
-    """The work pool's own. Raises UsageError when it has none."""
+    """The work pool's own, or AT_ONCE when it takes any number of runs at once."""
     limit = prefect.read_work_pool(pool).concurrency_limit
-    if limit is None:
-        raise UsageError(f"The work pool {pool} takes any number of runs at once. Say how many with --limit.")
-    return limit
+    return AT_ONCE if limit is None else limit
 
 
 def choose(waiting: Iterable[str], busy: Sequence[str], left: AbstractSet[str], limit: int) -> Iterator[str]:
@@ -97,6 +102,8 @@ class Dispatch:
     seen: dict[str, set[UUID]] = field(default_factory=lambda: defaultdict(set))
     """The flow runs of each dataset that had not ended when this dispatch saw them first."""
     left: set[str] = field(default_factory=set)
+    broken: set[str] = field(default_factory=set)
+    """Those that are left alone and whose flow runs did not complete."""
     elsewhere: set[str] = field(default_factory=set)
     """Datasets of which another deployment has a flow run; whoever dispatched those sees to them."""
     said_no_worker: bool = False
@@ -118,7 +125,7 @@ class Dispatch:
             if busy:
                 self._check_workers()
             if once or not (self._is_busy(busy) or any(self._list(DatasetState.RUNNING))):
-                return Dispatched(self.project, self.runs, sorted(self.left))
+                return Dispatched(self.project, self.runs, sorted(self.left), [] if once else self._failed())
             time.sleep(LOOK_S)
 
     def _is_busy(self, busy: Sequence[str]) -> bool:
@@ -127,6 +134,16 @@ class Dispatch:
 
     def _list(self, state: DatasetState) -> Iterator[Mapping[str, Any]]:
         return self.client.pages("api/datasets/", project=self.project, state=state.value)
+
+    def _failed(self) -> list[str]:
+        """The datasets that were scheduled and have failed; says so."""
+        if not self.seen:
+            return []
+        failed = sorted(slug for row in self._list(DatasetState.FAILED) if (slug := str(row["slug"])) in self.seen)
+        if failed:
+            names = ", ".join([*failed[:NAMED], *(["..."] if len(failed) > NAMED else [])])
+            self.say(f"{len(failed)} failed: {names}. The pages of the datasets say why.")
+        return failed
 
     @property
     def runs(self) -> int:
@@ -179,7 +196,7 @@ class Dispatch:
             if not self._still_waits(slug):
                 return False
             if len(self.seen[slug]) >= TRIES:
-                self._leave(slug)
+                self._leave(slug, run)
                 return False
         return False
 
@@ -206,13 +223,19 @@ class Dispatch:
         state = self.client.get_dataset(slug)["state"]
         return bool(state == DatasetState.UNPROCESSED.value) or self.client.next(self.project) == slug
 
-    def _leave(self, slug: str) -> None:
+    def _leave(self, slug: str, last: FlowRun) -> None:
         self.left.add(slug)
-        self.say(f"{slug} is left alone: {TRIES} flow runs ended without processing it. Prefect's pages say why.")
-        if len(self.left) >= MOST_LEFT:
+        why = "Prefect's pages say why."
+        if last.state_type == StateType.COMPLETED:
+            # It ended as Idle: the server gave the dataset to no worker that asked, as it fits none, say.
+            why = (last.state and last.state.message) or why
+        else:
+            self.broken.add(slug)
+        self.say(f"{slug} is left alone: {TRIES} flow runs ended without processing it. {why}")
+        if len(self.broken) >= MOST_LEFT:
             raise CrunchError(
-                f"{len(self.left)} datasets had {TRIES} flow runs each, and none processed its dataset. Look at those "
-                f"of crunch/{self.deployment.name} in Prefect's pages: the workers may lack a setting."
+                f"{len(self.broken)} datasets had {TRIES} flow runs each, and none processed its dataset. Look at "
+                f"those of crunch/{self.deployment.name} in Prefect's pages: the workers may lack a setting."
             )
 
     def _active(self) -> list[FlowRun]:

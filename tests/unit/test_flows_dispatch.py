@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +14,8 @@ from prefect.client.schemas.objects import TERMINAL_STATES, StateType
 
 from crunch_tasks.contract import ClaimRequest
 from crunch_tasks.testing import FakeServer
-from flows.dispatch import Dispatch, choose
+from flows import dispatch as module
+from flows.dispatch import Dispatch, choose, limit_of
 
 
 @pytest.mark.parametrize(
@@ -46,6 +47,9 @@ class FakePrefect:
     runs: dict[str, Any] = field(default_factory=dict)
     pools: dict[UUID, str] = field(default_factory=dict)
     """The work pools of deployments, those that are not on `crunch`."""
+    limit: int | None = None
+    ends: Callable[[Any], None] | None = None
+    """What becomes of a flow run as soon as it is looked for."""
 
     def create_flow_run_from_deployment(
         self, deployment: UUID, *, parameters: dict[str, Any], idempotency_key: str, **_: Any
@@ -56,16 +60,23 @@ class FakePrefect:
             work_pool_name=self.pools.get(deployment, "crunch"),
             parameters=parameters,
             state_type=StateType.SCHEDULED,
+            state=None,
         )
         return self.runs.setdefault(idempotency_key, made)
 
     def read_flow_runs(self, *, flow_run_filter: Any, offset: int = 0, **_: Any) -> list[Any]:
         """Those of a deployment that have not ended; or, as those to bury are asked for by name, the running ones."""
+        if self.ends:
+            for run in self.runs.values():
+                self.ends(run)
         asked = flow_run_filter.deployment_id
         if asked is None:
             return [run for run in self.runs.values() if run.state_type == StateType.RUNNING]
         alive = [run for run in self.runs.values() if run.state_type not in TERMINAL_STATES]
         return [run for run in alive if run.deployment_id in asked.any_][offset:]
+
+    def read_work_pool(self, _: str) -> Any:
+        return SimpleNamespace(concurrency_limit=self.limit)
 
     def read_workers_for_work_pool(self, *_: Any, **__: Any) -> list[Any]:
         return []
@@ -152,3 +163,44 @@ def test_that_no_worker_is_there_is_said_once(bench: Bench) -> None:
         dispatch.work(once=True)
     [told] = [text for text in bench.said if "no worker" in text]
     assert "`prefect worker start --pool crunch`" in told
+
+
+def test_a_pool_without_a_limit_is_given_ten_at_once(bench: Bench) -> None:
+    prefect: Any = bench.prefect
+    assert limit_of(prefect, "crunch") == 10
+    bench.prefect.limit = 3
+    assert limit_of(prefect, "crunch") == 3
+
+
+def test_it_ends_with_the_names_of_those_that_failed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOOK_S", 0)
+    for name in ("bad", "good"):
+        bench.server.add_dataset("p", name)
+    bench.server.add_dataset("p", "before", state="failed")
+
+    def end(run: Any) -> None:
+        slug = run.parameters["slug"]
+        run.state_type = StateType.COMPLETED if slug == "p:good" else StateType.FAILED
+        bench.server.datasets[slug]["state"] = "completed" if slug == "p:good" else "failed"
+
+    bench.prefect.ends = end
+    done = bench.dispatch().work(once=False)
+    assert (done.failed, done.runs, done.exit_code) == (["p:bad"], 2, 1)
+    assert bench.said[-1] == "1 failed: p:bad. The pages of the datasets say why."
+
+
+def test_datasets_that_fit_no_worker_are_left_alone_and_do_not_end_the_dispatch(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK_S", 0)
+    names = [f"p:d{number}" for number in range(6)]
+    for slug in names:
+        bench.server.add_dataset("p", slug.removeprefix("p:"), needs="gpus=8")
+
+    def end(run: Any) -> None:
+        run.state_type, run.state = StateType.COMPLETED, SimpleNamespace(message="p asks for gpus=8.")
+
+    bench.prefect.ends = end
+    done = bench.dispatch().work(once=False)
+    assert (done.left, done.failed, done.exit_code, done.runs) == (names, [], 1, 18)
+    assert "p:d5 is left alone: 3 flow runs ended without processing it. p asks for gpus=8." in bench.said
