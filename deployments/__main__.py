@@ -60,7 +60,7 @@ def deploy(
     """Register the deployments crunch/run, crunch/next and crunch/loop.
 
     Those of another pool than `crunch` have its name at the end, and so have those of a project. Without --every and
-    --cron a schedule stays as it is; at first it is one of five minutes that is off.
+    --cron a schedule stays as it is; at first it is one of five minutes that is off. A limit and tags stay as well.
     """
     if every and cron:
         raise UsageError("--every and --cron both say when. Give one of them.")

@@ -2,7 +2,7 @@
 
 A deployment names its flow by its module, so that it works wherever this package is installed: in a checkout, a virtual
 environment, an image. To register them again changes what is asked for and leaves the rest: a schedule that somebody
-turned on stays on.
+turned on stays on, and so do a limit and tags.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.objects import WorkPool
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound
@@ -44,7 +45,9 @@ class Wanted:
     schedule: IntervalSchedule | CronSchedule | None = None
     """When crunch/next runs; None: as it is, at first every five minutes once somebody turns that on."""
     limit: int | None = None
+    """None: as it is, at first AT_ONCE of crunch/next and of crunch/loop, and any number of crunch/run."""
     tags: Sequence[str] = ()
+    """Beside `crunch`; none: as they are."""
 
     def name(self, base: str) -> str:
         """`run`, `next` or `loop`, with the pool unless it is the usual one, and the project."""
@@ -106,27 +109,44 @@ def register(client: SyncPrefectClient, wanted: Wanted) -> list[str]:
 
 def _apply(client: SyncPrefectClient, wanted: Wanted, base: str, flow: Flow[Any, Any], limit: int | None) -> str:
     name = wanted.name(base)
+    there = _read_deployment(client, name)
     RunnerDeployment.from_flow(
         flow,
         name,
         description=(flow.description or "").split(". ")[0],
-        tags=["crunch", *wanted.tags],
+        tags=tags_for(wanted, there),
         parameters={"project": wanted.project} if wanted.project and base != "run" else {},
-        concurrency_limit=wanted.limit or limit,
-        schedules=_schedules(client, wanted, name) if base == "next" else [],
+        concurrency_limit=limit_for(wanted, there, limit),
+        schedules=_schedules(wanted, there) if base == "next" else [],
         work_pool_name=wanted.pool,
         entrypoint_type=EntrypointType.MODULE_PATH,
     ).apply()
     return f"{flow.name}/{name}"
 
 
-def _schedules(client: SyncPrefectClient, wanted: Wanted, name: str) -> list[DeploymentScheduleCreate]:
+def _read_deployment(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
+    try:
+        return client.read_deployment_by_name(f"crunch/{name}")
+    except ObjectNotFound:
+        return None
+
+
+def tags_for(wanted: Wanted, there: DeploymentResponse | None) -> list[str]:
+    """Those that are asked for, or those that the deployment has already."""
+    return there.tags if there and not wanted.tags else ["crunch", *wanted.tags]
+
+
+def limit_for(wanted: Wanted, there: DeploymentResponse | None, first: int | None) -> int | None:
+    """The limit that is asked for, or that which the deployment has already; `first` for a new one."""
+    if wanted.limit is not None or there is None:
+        return wanted.limit or first
+    return there.global_concurrency_limit.limit if there.global_concurrency_limit else None
+
+
+def _schedules(wanted: Wanted, there: DeploymentResponse | None) -> list[DeploymentScheduleCreate]:
     """The one that is asked for, or those that the deployment has already, or one that somebody may turn on."""
     if wanted.schedule is not None:
         return [DeploymentScheduleCreate(schedule=wanted.schedule, active=True)]
-    try:
-        there = client.read_deployment_by_name(f"crunch/{name}").schedules
-    except ObjectNotFound:
-        there = []
-    kept = [DeploymentScheduleCreate(schedule=one.schedule, active=one.active, slug=one.slug) for one in there]
+    earlier = there.schedules if there else []
+    kept = [DeploymentScheduleCreate(schedule=one.schedule, active=one.active, slug=one.slug) for one in earlier]
     return kept or [DeploymentScheduleCreate(schedule=IntervalSchedule(interval=EVERY), active=False)]
