@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from crunch_tasks.errors import UsageError
 from crunch_tasks.settings import ClientSettings
-from deployments.registering import KINDS, Wanted, register, set_up_pool
+from deployments.registering import KINDS, Wanted, check_name, register, set_up_pool
 from deployments.stack.services import POOL
 from deployments.upkeep import delete_old_runs, mark_zombies
 from flows.blocks import save_blocks
@@ -32,6 +32,10 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+LONGEST = timedelta(days=366)
+"""The rarest schedule: one of thousands of years leads to dates that no calendar has."""
+MOST_DAYS = 36_500
+"""A hundred years: all flow runs are younger."""
 
 
 @app.command()
@@ -42,6 +46,7 @@ def pools(
     image: Annotated[str, typer.Option(help="The image of its runs (docker, kubernetes); `crunch` at first")] = "",
 ) -> None:
     """Make a work pool, or change its limit or its image."""
+    check_name("--name", name)
     if kind not in KINDS:
         raise UsageError(f"--type: {kind!r} is none of {', '.join(KINDS)}.")
     with standing_prefect() as client:
@@ -65,8 +70,9 @@ def deploy(
     if every and cron:
         raise UsageError("--every and --cron both say when. Give one of them.")
     schedule = _interval(every) if every else _cron(cron) if cron else None
+    wanted = Wanted(pool, project, schedule, limit, tag or [])
     with standing_prefect() as client:
-        for made in register(client, Wanted(pool, project, schedule, limit, tag or [])):
+        for made in register(client, wanted):
             sys.stdout.write(f"{made}\n")
 
 
@@ -91,18 +97,21 @@ def automations() -> None:
 
 @app.command()
 def retention(
-    days: Annotated[float, typer.Option(min=0, help="Delete what ended more days ago than this")],
+    days: Annotated[float, typer.Option(help="Delete what ended more days ago than this")],
 ) -> None:
     """Delete old flow runs of Crunch from Prefect, with their logs. Let it run each night."""
+    if not 0 <= days <= MOST_DAYS:
+        raise UsageError(f"--days: {days:g} is no number from 0 to {MOST_DAYS}.")
     with standing_prefect() as client:
         sys.stdout.write(f"{delete_old_runs(client, days)} flow runs deleted\n")
 
 
 def _interval(text: str) -> IntervalSchedule:
-    found = re.fullmatch(r"([1-9]\d*)([smhd])", text)
-    if found is None:
-        raise UsageError(f"--every: {text!r} is no time. Write it like 30s, 5m, 1h or 1d.")
-    return IntervalSchedule(interval=timedelta(**{UNITS[found[2]]: int(found[1])}))
+    found = re.fullmatch(r"([1-9]\d{0,8})([smhd])", text)
+    interval = timedelta(**{UNITS[found[2]]: int(found[1])}) if found else None
+    if interval is None or interval > LONGEST:
+        raise UsageError(f"--every: {text!r} is no time up to {LONGEST.days}d. Write it like 30s, 5m, 1h or 1d.")
+    return IntervalSchedule(interval=interval)
 
 
 def _cron(text: str) -> CronSchedule:

@@ -8,6 +8,7 @@ turned on stays on, and so do a limit and tags.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -38,7 +39,10 @@ AT_ONCE = 4
 
 @dataclass(frozen=True)
 class Wanted:
-    """How the deployments of a work pool are to be. With `project`, crunch/next and crunch/loop are for that one."""
+    """How the deployments of a work pool are to be. With `project`, crunch/next and crunch/loop are for that one.
+
+    Raises UsageError for a pool or a project that Prefect cannot have in a name.
+    """
 
     pool: str = POOL
     project: str = ""
@@ -49,10 +53,24 @@ class Wanted:
     tags: Sequence[str] = ()
     """Beside `crunch`; none: as they are."""
 
+    def __post_init__(self) -> None:
+        check_name("--pool", self.pool)
+        if self.project:
+            check_name("--project", self.project)
+
     def name(self, base: str) -> str:
         """`run`, `next` or `loop`, with the pool unless it is the usual one, and the project."""
         project = "" if base == "run" else self.project
         return "-".join(part for part in (base, self.pool if self.pool != POOL else "", project) if part)
+
+
+def check_name(option: str, name: str) -> None:
+    """Raises UsageError unless Prefect can have it in a name, and in the address of what is so called."""
+    if not re.fullmatch(r"\w[\w .-]*", name):
+        raise UsageError(
+            f"{option}: {name!r} is no name. Take letters, digits, dots, dashes, underscores and blanks, and no dot, "
+            "dash or blank first."
+        )
 
 
 def set_up_pool(client: SyncPrefectClient, name: str, kind: str, limit: int | None, image: str) -> str:
