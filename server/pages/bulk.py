@@ -68,7 +68,7 @@ class BulkAct(TemplateView):
 def _chosen(request: HttpRequest, project: Project) -> Selection:
     """The selection. A filter that is not understood (404) must not widen it, as it does on the project's page."""
     chosen = grid.selection(project, request.GET)
-    understood = {"state": chosen.state, "failure": chosen.failure, "q": chosen.text}
+    understood = {"state": chosen.state, "failure": chosen.failure, "q": True}
     if any(value and not understood.get(name) for name, value in request.GET.items()):
         raise Http404
     return chosen

@@ -99,12 +99,20 @@ def test_the_page_offers_the_acts_for_what_it_lists(browser: Client, birds: Proj
     assert link == f"{PROJECT}reset?state=failed&amp;q=reads"
 
 
-@pytest.mark.parametrize("filters", ["?state=faild", "?failure=x", "?failure=1e9", "?q=%20", "?q=egg&state=%00"])
+@pytest.mark.parametrize("filters", ["?state=faild", "?failure=x", "?failure=1e9", "?q=egg&state=%00"])
 def test_a_filter_that_is_not_understood_selects_nothing(browser: Client, birds: Project, filters: str) -> None:
     before = states(birds)
     assert browser.get(f"{PROJECT}reset{filters}").status_code == 404
     assert browser.post(f"{PROJECT}reset{filters}").status_code == 404
     assert states(birds) == before
+
+
+def test_a_search_for_a_blank_means_all_for_the_acts_as_for_the_page(browser: Client, birds: Project) -> None:
+    page = browser.get(f"{PROJECT}?q=%20").content.decode()
+    for act in ("Hold…", "Reset…"):
+        (link,) = re.findall(rf'href="([^"]*)">{act}', page)
+        assert "?q=" in link and browser.get(link).status_code == 200
+    assert "5 datasets are held" in words(browser.post(f"{PROJECT}hold?q=%20", follow=True))
 
 
 # --- failures in groups ----------------------------------------------------------------------------------------------
