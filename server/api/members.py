@@ -40,11 +40,16 @@ class ChangeSerializer(serializers.ModelSerializer[Change]):
 
 
 class WorkflowVersionSerializer(serializers.ModelSerializer[WorkflowVersion]):
-    author = Person(slug_field="username", read_only=True)
+    author = Person(slug_field="username", read_only=True, allow_null=True)
 
     class Meta:
         model = WorkflowVersion
         fields = ["id", "created", "author", "type", "sha256", "text"]
+
+    def to_representation(self, instance: WorkflowVersion) -> dict[str, Any]:
+        found: dict[str, Any] = super().to_representation(instance)
+        sees_author = actor_of(self.context["request"]).may(Act.SEE_MACHINES, instance.project)
+        return found if sees_author else found | {"author": None}
 
 
 class ProjectPart(API):
@@ -110,7 +115,7 @@ class ChangesView(ProjectPart, generics.ListAPIView[Change]):
 
 
 class WorkflowVersionsView(ProjectPart, generics.ListAPIView[WorkflowVersion]):
-    """Every version of the project's workflow, the newest first."""
+    """Every version of the project's workflow, the newest first; its author is told to the project's members alone."""
 
     acts: ClassVar = {"get": Act.SEE}
     serializer_class = WorkflowVersionSerializer

@@ -10,6 +10,7 @@ from django.views.generic import TemplateView
 
 from server.models import WorkflowVersion
 from server.pages import find
+from server.pages.allowed import allowed
 from server.pages.paging import ROWS
 from server.permissions import Act
 from server.services.workflows import changed_lines
@@ -35,7 +36,7 @@ class Workflows(TemplateView):
         project = find.project(self.request, kwargs.pop("project"), self.acts["get"])
         versions = project.workflow_versions.select_related("author").defer("text")
         page = Paginator(versions, ROWS).get_page(self.request.GET.get("page"))
-        return super().get_context_data(project=project, page=page, **kwargs)
+        return super().get_context_data(project=project, page=page, **allowed(self.request, project), **kwargs)
 
 
 class Workflow(TemplateView):
@@ -49,4 +50,5 @@ class Workflow(TemplateView):
         version = get_object_or_404(WorkflowVersion.objects.select_related("author"), project=project, pk=kwargs["pk"])
         before = project.workflow_versions.filter(pk__lt=version.pk).first()
         lines = list(changed_lines(before.text if before else "", version.text))
-        return super().get_context_data(project=project, version=version, before=before, lines=lines, **kwargs)
+        may = allowed(self.request, project)
+        return super().get_context_data(project=project, version=version, before=before, lines=lines, **may, **kwargs)

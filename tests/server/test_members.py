@@ -147,6 +147,24 @@ def test_an_editor_edits_the_workflow_only_with_the_right_to_and_each_version_st
     assert found[0]["sha256"] in page
 
 
+def test_who_wrote_a_public_workflow_is_told_to_members_alone(eve: User, mine: Project) -> None:
+    Project.objects.update(visibility="public")
+    signed_in(eve).patch("/api/projects/mine/", {"workflow": "true\n"}, format="json")
+    version = mine.workflow_versions.get()
+    pages = ["/projects/mine/workflows", f"/projects/mine/workflows/{version.pk}"]
+    clients = {"eve": Client(), "stranger": Client(), "": Client()}
+    stranger = User.objects.create_user("stranger")
+    clients["eve"].force_login(eve)
+    clients["stranger"].force_login(stranger)
+    for name, client in clients.items():
+        for page in pages:
+            # Whoever is signed in is named at the page's head as well.
+            main = client.get(page).content.decode().partition("<main")[2]
+            assert ("eve" in main, version.sha256[:16] in main) == (name == "eve", True)
+    told = [signed_in(user).get("/api/projects/mine/workflows/").json()["results"] for user in (eve, stranger)]
+    assert [version["author"] for (version,) in told] == ["eve", None]
+
+
 # --- tokens --------------------------------------------------------------------------------------------------------
 
 
