@@ -7,12 +7,13 @@ import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
-from tests.support.browsing import PNG, drop, no_sideways_scrolling
+from tests.support.browsing import PNG, drop, drop_paths, no_sideways_scrolling
 from tests.support.servers import CrunchServer, crunch_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
@@ -43,6 +44,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrunchServer]:
                 body |= {"state": state, "note": note, "event_id": f"e{state}"}
                 api.post("/api/statuses/", json=body).raise_for_status()
         yield running
+
+
+def held_dataset(server: CrunchServer) -> dict[str, Any]:
+    with server.client() as api:
+        body = {"name": f"inputs {uuid.uuid4().hex[:8]}", "parent": "birds", "locked": True}
+        made: dict[str, Any] = api.post("/api/datasets/", json=body).raise_for_status().json()
+    return made
 
 
 def test_from_the_projects_to_hold_and_let_go(page: Page) -> None:
@@ -101,9 +109,7 @@ def test_why_a_dataset_failed_and_its_files(page: Page, tmp_path: Path) -> None:
 
 
 def test_files_are_added_by_choosing_and_by_dropping(page: Page, server: CrunchServer, tmp_path: Path) -> None:
-    with server.client() as api:
-        name = f"inputs {uuid.uuid4().hex[:8]}"
-        made = api.post("/api/datasets/", json={"name": name, "parent": "birds", "locked": True}).json()
+    made = held_dataset(server)
     folder = server.folder / "media" / made["base_file_path"]
     page.goto(f"/projects/birds/datasets/{quote(made['slug'])}")
     (tmp_path / "chosen #1.txt").write_text("chosen")
@@ -119,6 +125,69 @@ def test_files_are_added_by_choosing_and_by_dropping(page: Page, server: CrunchS
     # The page comes anew when all is sent.
     expect(page.get_by_label("Replace files of the same name")).not_to_be_checked()
     assert (folder / "dropped.txt").read_text() == "another"
+
+
+@pytest.mark.parametrize("page", ["desktop"], indirect=True)
+def test_what_is_dropped_while_files_are_sent_is_sent_too(page: Page, server: CrunchServer) -> None:
+    made = held_dataset(server)
+    page.goto(f"/projects/birds/datasets/{quote(made['slug'])}")
+    waiting: list[Route] = []
+
+    def hold(route: Route) -> None:
+        waiting.append(route)
+
+    page.route("**/upload/first.txt", hold)
+    told = page.get_by_role("form", name="Add files").get_by_role("status")
+    drop(page, {"first.txt": "first"})
+    expect(told).to_contain_text("0 of 1 files")
+    drop(page, {"second.txt": "second"})
+    expect(told).to_contain_text("1 of 2 files")
+    waiting[0].continue_()
+    for name in ("first", "second"):
+        expect(page.get_by_role("link", name=f"{name}.txt", exact=True)).to_be_visible()
+
+
+@pytest.mark.parametrize("page", ["desktop"], indirect=True)
+def test_of_a_folder_all_is_sent_that_can_be_and_the_rest_is_named(
+    page: Page, server: CrunchServer, tmp_path: Path
+) -> None:
+    made = held_dataset(server)
+    page.goto(f"/projects/birds/datasets/{quote(made['slug'])}")
+    for name in ("empty", "plots"):
+        (tmp_path / name).mkdir()
+    for name in ("locked.txt", "plots/a.txt", "plots/two\nlines.txt", "plots/z.txt"):
+        (tmp_path / name).write_text(name)
+    # Root, who may run the tests, can read everything.
+    page.evaluate(
+        """() => {
+            const take = DataTransferItem.prototype.webkitGetAsEntry;
+            DataTransferItem.prototype.webkitGetAsEntry = function () {
+                const entry = take.call(this);
+                if (entry.name === "locked.txt") entry.file = (_done, failed) => failed(new DOMException("no"));
+                return entry;
+            };
+        }"""
+    )
+    drop_paths(page, [tmp_path / name for name in ("locked.txt", "plots", "empty")])
+    form = page.get_by_role("form", name="Add files")
+    expect(form.get_by_role("status")).to_have_text("2 files were sent. Not sent:")
+    expect(form).to_contain_text("locked.txt: It cannot be read.")
+    expect(form).to_contain_text("lines.txt: Names of files cannot hold a line break.")
+    expect(form).to_contain_text("empty: There are no files in it.")
+    sent = server.folder / "media" / made["base_file_path"] / "plots"
+    assert sorted(path.name for path in sent.iterdir()) == ["a.txt", "z.txt"]
+
+
+@pytest.mark.parametrize("page", ["desktop"], indirect=True)
+def test_a_file_of_which_nothing_goes_through_is_given_up(page: Page, server: CrunchServer) -> None:
+    page.clock.install()
+    page.goto(f"/projects/birds/datasets/{quote(held_dataset(server)['slug'])}")
+    page.route("**/upload/**", lambda _route: None)
+    with page.expect_request("**/upload/**"):
+        drop(page, {"stuck.txt": "stuck"})
+    page.clock.run_for(60_000)
+    form = page.get_by_role("form", name="Add files")
+    expect(form).to_contain_text("stuck.txt: Nothing of it went through for 60 seconds.")
 
 
 def test_the_page_follows_what_happens(page: Page, server: CrunchServer) -> None:

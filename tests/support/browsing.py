@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from playwright.sync_api import Page
 
 # The last ones keep it from calling home, where there is no network to call through.
@@ -32,3 +34,16 @@ def drop(page: Page, files: dict[str, str]) -> None:
     form = page.get_by_role("form", name="Add files")
     form.dispatch_event("dragover", {"dataTransfer": transfer})
     form.dispatch_event("drop", {"dataTransfer": transfer})
+
+
+def drop_paths(page: Page, paths: list[Path]) -> None:
+    """Drop files and folders of this machine on a dataset's page, as from a file manager."""
+    form = page.get_by_role("form", name="Add files")
+    form.scroll_into_view_if_needed()
+    box = form.bounding_box()
+    assert box is not None
+    session = page.context.new_cdp_session(page)
+    data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        place = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+        session.send("Input.dispatchDragEvent", {"type": kind, "data": data, **place})

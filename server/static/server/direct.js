@@ -17,7 +17,7 @@ async function sendDirect(path, file, replace, moved) {
   const asks = (act, values) => ask(act, path, "", "application/x-www-form-urlencoded", new URLSearchParams(values), () => {});
   const begun = await asks("begin-upload", { size: file.size, md5: sum, ...(replace && { replace: "" }) });
   if (begun.problem) return begun.code === "through_server" ? null : begun.problem;
-  const put = await transfer("PUT", begun.address, begun.headers, file, moved);
+  const put = await transfer("PUT", begun.address, begun.headers, file, moved, true);
   if (put.status < 200 || put.status >= 300) {
     sessionStorage.setItem(detour, "1");
     document.querySelector("[data-detour]").hidden = false;

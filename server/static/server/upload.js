@@ -2,6 +2,7 @@
 "use strict";
 
 const AT_ONCE = 3;
+const STUCK_MS = 60000;
 
 const form = document.querySelector("form[data-dataset]");
 
@@ -12,41 +13,61 @@ function inWords(bytes) {
   return `${unit ? size.toFixed(1) : size} ${units[unit]}`;
 }
 
-// All that was dropped, folders with what is in them: pairs of a path and a file.
+// All that was dropped, folders with what is in them: pairs of a path and a file, and of a path and why it is not sent.
 async function dropped(transfer) {
   // Asked for at once: after the event is handled, the items are gone.
   const files = [...transfer.files];
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry()).filter((entry) => entry !== null);
   // What comes from another program than a file manager has no entries.
-  if (entries.length === 0) return files.map((file) => [file.name, file]);
-  const found = [];
+  if (entries.length === 0) return { found: files.map((file) => [file.name, file]), problems: [] };
+  const found = [], problems = [];
   async function take(entry) {
-    if (entry.isFile) {
-      const file = await new Promise((done, failed) => entry.file(done, failed));
-      found.push([entry.fullPath.replace(/^\//, ""), file]);
-      return;
-    }
-    const reader = entry.createReader();
-    for (;;) {
-      // It tells some at a time.
-      const some = await new Promise((done, failed) => reader.readEntries(done, failed));
-      if (some.length === 0) return;
-      for (const inside of some) await take(inside);
+    try {
+      if (entry.isFile) found.push([pathOf(entry), await new Promise((done, failed) => entry.file(done, failed))]);
+      else for (const inside of await inFolder(entry)) await take(inside);
+    } catch {
+      problems.push([pathOf(entry), "It cannot be read. See whether you may read it, and drop it again."]);
     }
   }
-  for (const entry of entries) await take(entry);
-  return found;
+  for (const entry of entries) {
+    const before = found.length + problems.length;
+    await take(entry);
+    if (found.length + problems.length === before) problems.push([pathOf(entry), "There are no files in it."]);
+  }
+  return { found, problems };
 }
 
-// A request with progress, which a fetch has not: its status (0: no answer came) and its text.
-function transfer(method, address, headers, body, moved) {
+function pathOf(entry) { return entry.fullPath.replace(/^\//, ""); }
+
+async function inFolder(entry) {
+  const reader = entry.createReader(), all = [];
+  for (;;) {
+    // It tells some at a time.
+    const some = await new Promise((done, failed) => reader.readEntries(done, failed));
+    if (some.length === 0) return all;
+    all.push(...some);
+  }
+}
+
+// A request with progress, which a fetch has not: its status (0: no answer came) and its text. It is given up when no
+// byte moves for STUCK_MS. The answer may take longer, as the server stores the file first; `prompt`: it may not.
+function transfer(method, address, headers, body, moved, prompt = false) {
   return new Promise((done) => {
     const request = new XMLHttpRequest();
+    let timer, stuck = false;
+    function watch() {
+      clearTimeout(timer);
+      timer = setTimeout(() => { stuck = true; request.abort(); }, STUCK_MS);
+    }
     request.open(method, address);
     for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
-    request.upload.onprogress = (event) => moved(event.loaded);
-    request.onload = () => done({ status: request.status, text: request.responseText });
-    request.onerror = () => done({ status: 0, text: "" });
+    request.upload.onprogress = (event) => { watch(); moved(event.loaded); };
+    request.upload.onload = () => { if (!prompt) clearTimeout(timer); };
+    request.onloadend = () => {
+      clearTimeout(timer);
+      done({ status: request.status, text: request.responseText, stuck });
+    };
+    watch();
     request.send(body);
   });
 }
@@ -55,9 +76,10 @@ function transfer(method, address, headers, body, moved) {
 async function ask(act, path, query, type, body, moved) {
   const address = `${form.dataset.dataset}/${act}/${path.split("/").map(encodeURIComponent).join("/")}${query}`;
   const headers = { "X-CSRFToken": form.elements.csrfmiddlewaretoken.value, "Content-Type": type };
-  const { status, text } = await transfer("POST", address, headers, body, moved);
+  const { status, text, stuck } = await transfer("POST", address, headers, body, moved);
   let told = {};
   try { told = JSON.parse(text); } catch { /* An answer of something between. */ }
+  if (stuck) return { problem: `Nothing of it went through for ${STUCK_MS / 1000} seconds. Try again.` };
   if (status === 0) return { problem: "The server was not reached. Try again." };
   if (status < 300) return { ...told, problem: "" };
   return { ...told, problem: told.detail || `The server answered ${status}. Reload the page and try again.` };
@@ -66,56 +88,85 @@ async function ask(act, path, query, type, body, moved) {
 // What to tell the person of a file that was not sent, else nothing.
 async function send(path, file, moved) {
   const most = Number(form.dataset.most), replace = form.elements.replace.checked;
+  // No address can have it.
+  if (path.includes("\n")) return "Names of files cannot hold a line break. Rename the file.";
   if (file.size > most) return `It is larger than ${inWords(most)}. Send it with: crunch push`;
   const problem = form.dataset.direct ? await sendDirect(path, file, replace, moved) : null;
   if (problem !== null) return problem;
   return (await ask("upload", path, replace ? "?replace" : "", "application/octet-stream", file, moved)).problem;
 }
 
-async function sendAll(found) {
-  const main = document.querySelector("main");
-  if (found.length === 0 || main.dataset.busy) return;
-  const bar = form.querySelector("progress"), told = form.querySelector("[role=status]");
-  const failed = form.querySelector(".failed-files"), total = found.reduce((sum, [, file]) => sum + file.size, 0);
-  const moved = new Map();
-  let done = 0, refused = 0;
-  function tell(doing) {
-    const bytes = [...moved.values()].reduce((sum, size) => sum + size, 0);
-    bar.value = total ? bytes / total : done / found.length;
-    told.textContent = `${done} of ${found.length} files, ${inWords(Math.min(bytes, total))} of ${inWords(total)}${doing ? `; ${doing}` : ""}`;
+// What is on its way, and what was dropped meanwhile, which joins it; null while there is nothing.
+let batch = null;
+
+function begin() {
+  batch = { queue: [], files: 0, bytes: 0, done: 0, refused: 0, problems: 0, readers: 0, workers: 0, moved: new Map() };
+  document.querySelector("main").dataset.busy = "sending";
+  form.querySelector("progress").hidden = false;
+  form.querySelector(".failed-files").replaceChildren();
+}
+
+function tell(doing) {
+  const { files, done, bytes, moved } = batch;
+  const now = [...moved.values()].reduce((sum, size) => sum + size, 0);
+  form.querySelector("progress").value = bytes ? now / bytes : done / (files || 1);
+  form.querySelector("[role=status]").textContent =
+    `${done} of ${files} files, ${inWords(Math.min(now, bytes))} of ${inWords(bytes)}${doing ? `; ${doing}` : ""}`;
+}
+
+function tellNotSent(path, problem) {
+  const line = document.createElement("li");
+  line.textContent = `${path}: ${problem}`;
+  form.querySelector(".failed-files").append(line);
+  batch.problems += 1;
+}
+
+function endIfDone() {
+  if (batch.readers > 0 || batch.workers > 0) return;
+  const sent = batch.done - batch.refused, complete = batch.problems === 0;
+  batch = null;
+  delete document.querySelector("main").dataset.busy;
+  if (complete && sent > 0) { location.reload(); return; }
+  form.querySelector("progress").hidden = true;
+  form.querySelector("[role=status]").textContent = complete
+    ? "There are no files in what was dropped."
+    : `${sent} ${sent === 1 ? "file was" : "files were"} sent. Not sent:`;
+}
+
+async function work() {
+  batch.workers += 1;
+  while (batch.queue.length > 0) {
+    const next = batch.queue.shift(), [path, file] = next;
+    const problem = await send(path, file, (bytes, doing) => { batch.moved.set(next, bytes); tell(doing); });
+    batch.done += 1;
+    batch.moved.set(next, file.size);
+    if (problem) { batch.refused += 1; tellNotSent(path, problem); }
+    tell();
   }
-  async function worker(queue) {
-    for (;;) {
-      const next = queue.shift();
-      if (next === undefined) return;
-      const [path, file] = next;
-      const problem = await send(path, file, (bytes, doing) => { moved.set(path, bytes); tell(doing); });
-      done += 1;
-      moved.set(path, file.size);
-      if (problem) {
-        refused += 1;
-        const line = document.createElement("li");
-        line.textContent = `${path}: ${problem}`;
-        failed.append(line);
-      }
-      tell();
-    }
-  }
-  main.dataset.busy = "sending";
-  bar.hidden = false;
-  failed.replaceChildren();
+  batch.workers -= 1;
+  endIfDone();
+}
+
+// Sends what `reading` finds, with what is on its way already.
+async function sendAll(reading) {
+  if (batch === null) begin();
+  batch.readers += 1;
+  const { found, problems } = await reading;
+  batch.readers -= 1;
+  for (const [path, problem] of problems) tellNotSent(path, problem);
+  batch.queue = batch.queue.concat(found);
+  batch.files += found.length;
+  batch.bytes += found.reduce((sum, [, file]) => sum + file.size, 0);
   tell();
-  const queue = [...found];
-  await Promise.all(Array.from({ length: AT_ONCE }, () => worker(queue)));
-  delete main.dataset.busy;
-  if (refused === 0) { location.reload(); return; }
-  told.textContent = `${found.length - refused} of ${found.length} files were sent. These were not:`;
+  while (batch.workers < AT_ONCE && batch.queue.length > 0) work();
+  endIfDone();
 }
 
 if (form !== null) {
   const chooser = form.querySelector("input[type=file]");
-  chooser.addEventListener("change", async () => {
-    await sendAll([...chooser.files].map((file) => [file.name, file]));
+  chooser.addEventListener("change", () => {
+    const found = [...chooser.files].map((file) => [file.name, file]);
+    if (found.length > 0) sendAll(Promise.resolve({ found, problems: [] }));
     chooser.value = "";
   });
   form.addEventListener("submit", (event) => event.preventDefault());
@@ -124,9 +175,9 @@ if (form !== null) {
     form.addEventListener(kind, (event) => { event.preventDefault(); form.classList.add("over"); });
   }
   for (const kind of ["dragleave", "drop"]) form.addEventListener(kind, () => form.classList.remove("over"));
-  form.addEventListener("drop", async (event) => {
+  form.addEventListener("drop", (event) => {
     event.preventDefault();
-    sendAll(await dropped(event.dataTransfer));
+    sendAll(dropped(event.dataTransfer));
   });
   addEventListener("beforeunload", (event) => {
     if (document.querySelector("main").dataset.busy) event.preventDefault();
