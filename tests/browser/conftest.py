@@ -69,3 +69,11 @@ def page(
     yield opened
     context.close()
     assert problems == []
+
+
+@pytest.fixture
+def unwatched(browser: Browser, server: CrunchServer, session: StorageState) -> Iterator[Page]:
+    """As the fixture `page`, on a phone; the browser itself writes into its console when somebody refused."""
+    context = browser.new_context(viewport=SIZES["phone"], base_url=server.url, storage_state=session)
+    yield context.new_page()
+    context.close()

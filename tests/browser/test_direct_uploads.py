@@ -10,11 +10,10 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Browser, Page, StorageState, expect
+from playwright.sync_api import Page, expect
 
 from crunch_tasks.files.opening import open_storage
 from crunch_tasks.files.storage import Storage
-from tests.browser.conftest import SIZES
 from tests.support.browsing import drop, no_sideways_scrolling
 from tests.support.seaweed import SeaweedS3, seaweed
 from tests.support.servers import CrunchServer, crunch_server
@@ -52,14 +51,6 @@ def dataset(server: CrunchServer) -> dict[str, Any]:
         body = {"name": f"inputs {uuid.uuid4().hex[:8]}", "parent": "birds", "locked": True}
         made: dict[str, Any] = api.post("/api/datasets/", json=body).json()
     return made
-
-
-@pytest.fixture
-def unwatched(browser: Browser, server: CrunchServer, session: StorageState) -> Iterator[Page]:
-    """As the fixture `page`, on a phone; the browser itself writes into its console when somebody refused."""
-    context = browser.new_context(viewport=SIZES["phone"], base_url=server.url, storage_state=session)
-    yield context.new_page()
-    context.close()
 
 
 def allow(s3: SeaweedS3, origin: str) -> None:

@@ -209,6 +209,42 @@ def test_the_page_follows_what_happens(page: Page, server: CrunchServer) -> None
         api.patch("/api/datasets/birds:waiting/", json={"locked": False}).raise_for_status()
 
 
+@pytest.mark.parametrize("page", ["desktop"], indirect=True)
+def test_the_acts_on_a_page_follow_what_others_do(page: Page, server: CrunchServer) -> None:
+    page.clock.install()
+    page.goto("/projects/birds/")
+    with server.client() as api:
+        for paused, act in ((True, "Resume"), (False, "Pause")):
+            api.patch("/api/projects/birds/", json={"paused": paused}).raise_for_status()
+            page.clock.run_for(5_000)
+            expect(page.get_by_role("button", name=act, exact=True)).to_be_visible()
+
+
+def test_a_page_that_is_not_fresh_any_more_says_so(unwatched: Page) -> None:
+    page = unwatched
+    page.clock.install()
+    page.goto("/projects/birds/")
+    stale = page.get_by_text("Not up to date since").or_(page.get_by_text("You were signed out"))
+
+    def refresh(comes: bool) -> None:
+        with page.expect_event("requestfinished" if comes else "requestfailed"):
+            page.clock.run_for(5_000)
+
+    page.context.set_offline(True)
+    refresh(comes=False)
+    expect(stale).to_have_count(0)
+    refresh(comes=False)
+    expect(stale).to_have_text(re.compile(r"^Not up to date since \d\d:\d\d: the server does not answer\.$"))
+    no_sideways_scrolling(page)
+    page.context.set_offline(False)
+    refresh(comes=True)
+    expect(stale).to_have_count(0)
+    page.context.clear_cookies()
+    refresh(comes=True)
+    refresh(comes=True)
+    expect(stale).to_have_text("You were signed out: sign in again.")
+
+
 def test_times_are_right_where_the_clock_is_a_day_off(page: Page) -> None:
     """X12. A browser tells how long ago something was by the server's clock."""
     for days in (-1, 1):

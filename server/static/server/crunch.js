@@ -3,6 +3,7 @@
 "use strict";
 
 const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60]];
+const ANSWER_MS = 30000;
 const words = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
 
 // Milliseconds that the server's clock, by which all times are, is ahead of this machine's.
@@ -27,20 +28,53 @@ function inUse(part) {
     || (selection !== null && !selection.isCollapsed && part.contains(selection.anchorNode));
 }
 
-async function refresh(main, shown) {
-  let text;
+// The page as it is now, or why it cannot be had.
+async function fetchPage() {
+  let answer, text;
   try {
-    const answer = await fetch(location.href, { headers: { "X-Requested-With": "crunch-live" } });
-    if (!answer.ok || answer.redirected) return;
+    const signal = AbortSignal.timeout(ANSWER_MS);
+    answer = await fetch(location.href, { headers: { "X-Requested-With": "crunch-live" }, signal });
     text = await answer.text();
   } catch {
-    return; // The server is away; the next try may find it.
+    return { problem: `${notUpToDate()}: the server does not answer.` };
   }
   const fresh = new DOMParser().parseFromString(text, "text/html");
-  const freshMain = fresh.querySelector("main");
-  if (freshMain === null) return;
+  // The page of a failure knows nobody.
+  if (answer.status < 500 && document.body.dataset.user && fresh.body.dataset.user === "") {
+    return { problem: "You were signed out: sign in again." };
+  }
+  if (!answer.ok || answer.redirected || fresh.querySelector("main") === null) {
+    return { problem: `${notUpToDate()}: the server answers ${answer.redirected ? "with another page" : answer.status}.` };
+  }
+  return { fresh, problem: "" };
+}
+
+let freshAt = new Date(), failures = 0;
+function notUpToDate() {
+  return `Not up to date since ${freshAt.toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" })}`;
+}
+
+// A single failure is not worth a word: the next try may succeed.
+function tellStale(main, problem) {
+  failures = problem ? failures + 1 : 0;
+  let line = main.querySelector(".stale");
+  if (failures < 2) { line?.remove(); return; }
+  if (line === null) {
+    line = document.createElement("p");
+    line.className = "stale";
+    line.setAttribute("role", "status");
+    main.prepend(line);
+  }
+  if (line.textContent !== problem) line.textContent = problem;
+}
+
+async function refresh(main, shown) {
+  const { fresh, problem } = await fetchPage();
+  tellStale(main, problem);
+  if (problem) return;
+  freshAt = new Date();
   setClock(fresh);
-  if (freshMain.dataset.version !== main.dataset.version && !main.dataset.busy
+  if (fresh.querySelector("main").dataset.version !== main.dataset.version && !main.dataset.busy
     && document.querySelector("details[open]:not(.folder)") === null) {
     location.reload();
     return;
