@@ -48,6 +48,9 @@ class OutcomeSerializer(serializers.Serializer[Any]):
     )
     held = serializers.IntegerField(help_text="How many of them were held before.")
     running = serializers.IntegerField(help_text="How many of them were running.")
+    more = serializers.BooleanField(
+        help_text=f"With `dry_run` and a search: they are more than {bulk.MOST_COUNTED}, which are all that is counted."
+    )
 
 
 class FailuresView(ProjectPart, API):

@@ -148,6 +148,8 @@ class Dataset(Item):
                 condition=Q(failure__isnull=False),
             ),
             models.Index(fields=["project", "item_ptr"], name="server_project_datasets"),
+            # Those that are held are counted, and are few as a rule.
+            models.Index(fields=["project", "state", "key"], name="server_dataset_held", condition=Q(locked=True)),
         ]
 
     def save(self, *args: Any, **kwargs: Any) -> None:

@@ -47,7 +47,7 @@ class BulkAct(TemplateView):
             chosen=chosen,
             failure=grid.failure(chosen),
             title=TITLES[self.operation],
-            button=f"{BUTTONS[self.operation]} {datasets(would.count)}",
+            button=f"{BUTTONS[self.operation]} {datasets(would.count, more=would.more)}",
             dangerous=self.operation == Operation.RESET,
             sentences=foretold(self.operation, would),
             nothing=NOTHING[self.operation],
@@ -74,30 +74,32 @@ def _chosen(request: HttpRequest, project: Project) -> Selection:
     return chosen
 
 
-def datasets(count: int) -> str:
-    return f"{count} dataset{'' if count == 1 else 's'}"
+def datasets(count: int, *, more: bool = False) -> str:
+    return f"more than {count:,} datasets" if more else f"{count} dataset{'' if count == 1 else 's'}"
 
 
 def foretold(operation: Operation, would: Outcome) -> list[str]:
     """What the act would do, in sentences."""
     one = would.count == 1
     them, they = ("it", "it is") if one else ("them", "they are")
-    whole = datasets(would.count)
+    whole = datasets(would.count, more=would.more)
+    begun = f"{whole[0].upper()}{whole[1:]}"
+    least = "At least " if would.more else ""
     if operation == Operation.HOLD:
         return [f"Nobody claims {whole} until {they} let go. Runs that are going on are not touched."]
     if operation == Operation.LET_GO:
-        return [f"{whole} {'is' if one else 'are'} held. Let go, {'it' if one else 'they'} can be claimed again."]
+        return [f"{begun} {'is' if one else 'are'} held. Let go, {'it' if one else 'they'} can be claimed again."]
     if operation == Operation.RETRY:
         retried = f"{they} unprocessed again and claimed by the next clients. The status history stays."
-        found = [f"{whole} {'has' if one else 'have'} failed. Retried, {retried}"]
+        found = [f"{begun} {'has' if one else 'have'} failed. Retried, {retried}"]
     else:
-        found = [f"{whole} would start over, whatever became of {them}. Files and the status history stay."]
+        found = [f"{begun} would start over, whatever became of {them}. Files and the status history stay."]
     if would.running:
-        running = f"{would.running} of them {'is' if would.running == 1 else 'are'} being processed now"
+        running = f"{least}{would.running} of them {'is' if would.running == 1 else 'are'} being processed now"
         found.append(f"{running}: those runs are lost.")
     if would.held:
         waits = "is held and waits until it is" if would.held == 1 else "are held and wait until they are"
-        found.append(f"{would.held} of them {waits} let go.")
+        found.append(f"{least}{would.held} of them {waits} let go.")
     return found
 
 

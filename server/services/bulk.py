@@ -6,7 +6,8 @@ an act that is interrupted a part is done, and doing it again does the rest.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -19,13 +20,16 @@ from crunch_tasks.contract import DatasetState
 from server.models import Claim, Dataset
 from server.models.claims import ClaimEnd
 from server.models.datasets import DatasetQuerySet
-from server.services import life
+from server.services import counts, life
 from server.services.selection import Selection
 
 LISTED = 100
 """How many of the datasets are named."""
 
 BATCH = 1000
+
+MOST_COUNTED = 10_000
+"""How many datasets of a search are counted; the numbers of other selections are kept."""
 
 
 class Operation(StrEnum):
@@ -40,21 +44,23 @@ class Operation(StrEnum):
 @dataclass(frozen=True)
 class Outcome:
     """How many datasets an act changed, or would change; the slugs of the first LISTED; how many were held before, and
-    how many were running.
+    how many were running. `more`: they are more than MOST_COUNTED, and the numbers are those of the first ones.
     """
 
     count: int = 0
     slugs: list[str] = field(default_factory=list)
     held: int = 0
     running: int = 0
+    more: bool = False
 
 
 def perform(chosen: Selection, operation: Operation, *, dry_run: bool = False) -> Outcome:
     """Do `operation` to those of the chosen datasets that it changes."""
     rows = _changed_by(operation, chosen.rows()).order_by("key")
-    slugs = list(rows.values_list("slug", flat=True)[:LISTED])
-    sums = _sums(rows) if dry_run else _in_batches(rows, operation)
-    return Outcome(slugs=slugs, **sums)
+    if dry_run:
+        return _counted(rows) if chosen.text else _foreseen(chosen, operation, rows)
+    slugs = _slugs(rows)
+    return Outcome(slugs=slugs, **_in_batches(rows, operation))
 
 
 def _changed_by(operation: Operation, rows: DatasetQuerySet) -> DatasetQuerySet:
@@ -65,11 +71,66 @@ def _changed_by(operation: Operation, rows: DatasetQuerySet) -> DatasetQuerySet:
     return rows.filter(locked=operation == Operation.LET_GO)
 
 
-def _sums(rows: DatasetQuerySet) -> dict[str, int]:
+def _slugs(rows: DatasetQuerySet) -> list[str]:
+    return list(rows.values_list("slug", flat=True)[:LISTED])
+
+
+def _counted(rows: DatasetQuerySet) -> Outcome:
+    """What would be done to the rows of a search, which have to be counted."""
     running = Q(state=DatasetState.RUNNING.value)
-    return rows.order_by().aggregate(
+    sums = rows.order_by()[: MOST_COUNTED + 1].aggregate(
         count=Count("pk"), held=Count("pk", filter=Q(locked=True)), running=Count("pk", filter=running)
     )
+    more = sums["count"] > MOST_COUNTED
+    return Outcome(slugs=_slugs(rows), more=more, **sums | {"count": min(sums["count"], MOST_COUNTED)})
+
+
+def _foreseen(chosen: Selection, operation: Operation, rows: DatasetQuerySet) -> Outcome:
+    """What would be done to a selection without a search, from the numbers that are kept; an index has those held."""
+    held = chosen.rows().filter(locked=True).order_by().values_list("state").annotate(Count("pk"))
+    held_by_state = Counter[str](dict(held))
+    changed = changed_numbers(operation, _kept(chosen), held_by_state)
+    # An index has the datasets of each state by name, but not those of some states.
+    first: list[tuple[str, str]] = []
+    for state in changed:
+        first += rows.filter(state=state).values_list("key", "slug")[:LISTED]
+    return Outcome(
+        count=changed.total(),
+        slugs=[slug for _, slug in sorted(first)[:LISTED]],
+        held=0 if operation == Operation.HOLD else sum(held_by_state[state] for state in changed),
+        running=changed[DatasetState.RUNNING.value],
+    )
+
+
+def _kept(chosen: Selection) -> Counter[str]:
+    """How many datasets of the selection are in each state."""
+    project = chosen.project.pk
+    if chosen.failure is None:
+        found = counts.by_state([project])[project]
+    else:
+        found = Counter({DatasetState.FAILED.value: counts.by_failure(project).get(chosen.failure, 0)})
+    return Counter({state: number for state, number in found.items() if chosen.state in ("", state)})
+
+
+def changed_numbers(operation: Operation, every: Mapping[str, int], held: Mapping[str, int]) -> Counter[str]:
+    """Of so many datasets in each state, and so many of them held, those that the operation changes.
+
+    | operation | changes |
+    |---|---|
+    | retry | all that are failed |
+    | reset | all that are not unprocessed |
+    | hold | all that are not held |
+    | let go | all that are held |
+    """
+    if operation == Operation.RETRY:
+        found = {state: number for state, number in every.items() if state == DatasetState.FAILED.value}
+    elif operation == Operation.RESET:
+        found = {state: number for state, number in every.items() if state != DatasetState.UNPROCESSED.value}
+    elif operation == Operation.HOLD:
+        found = {state: number - held.get(state, 0) for state, number in every.items()}
+    else:
+        found = dict(held)
+    return +Counter(found)
 
 
 def _in_batches(rows: DatasetQuerySet, operation: Operation) -> dict[str, int]:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import transaction
 from django.test import Client
 
-from crunch_tasks.contract import ClaimRequest, Stage, State
+from crunch_tasks.contract import ClaimRequest, DatasetState, Stage, State
 from crunch_tasks.errors import Refused
 from server.models import Dataset, Failure, Project
-from server.services import catalogue, claims, statuses
+from server.services import bulk, catalogue, claims, statuses
+from server.services.bulk import Operation
+from server.services.selection import Selection
 from server.services.statuses import Event
 
 OUTPUT = "The script ended with exit code 1.\n\nLast lines of its output:\n"
@@ -105,6 +109,32 @@ def test_a_filter_that_is_not_understood_selects_nothing(browser: Client, birds:
     assert browser.get(f"{PROJECT}reset{filters}").status_code == 404
     assert browser.post(f"{PROJECT}reset{filters}").status_code == 404
     assert states(birds) == before
+
+
+def test_of_a_search_so_many_are_counted_and_no_more(
+    browser: Client, birds: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.services.bulk.MOST_COUNTED", 2)
+    monkeypatch.setattr("server.services.bulk.LISTED", 1)
+    birds.datasets.filter(key="other").update(key="reads-3")
+    page = words(browser.get(f"{PROJECT}retry?q=reads"))
+    assert "More than 2 datasets have failed" in page and "Retry more than 2 datasets" in page
+    assert "birds:reads-1 and more than 1 more" in page
+    assert "1 dataset has failed" in words(browser.get(f"{PROJECT}retry?q=reads-3"))
+    assert "3 datasets have failed" in words(browser.get(f"{PROJECT}retry"))
+
+
+def test_what_is_foretold_is_what_is_done(birds: Project, alice: User) -> None:
+    assert claims.claim(alice, ClaimRequest("r1", project="birds")) is not None
+    catalogue.create_dataset(birds, name="egg 3")
+    birds.datasets.filter(key__in=["egg-3", "reads-2"]).update(locked=True)
+    group = Failure.objects.get(signature__contains="KeyError")
+    for operation, state, failure in itertools.product(Operation, ["", *DatasetState], [None, group.pk]):
+        chosen = Selection(birds, state=state, failure=failure)
+        would = bulk.perform(chosen, operation, dry_run=True)
+        with transaction.atomic():
+            assert bulk.perform(chosen, operation) == would
+            transaction.set_rollback(True)
 
 
 def test_a_search_for_a_blank_means_all_for_the_acts_as_for_the_page(browser: Client, birds: Project) -> None:
