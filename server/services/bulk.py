@@ -60,7 +60,8 @@ def perform(chosen: Selection, operation: Operation, *, dry_run: bool = False) -
     if dry_run:
         return _counted(rows) if chosen.text else _foreseen(chosen, operation, rows)
     slugs = _slugs(rows)
-    return Outcome(slugs=slugs, **_in_batches(rows, operation))
+    count, held, running = _in_batches(rows, operation)
+    return Outcome(count, slugs, held, running)
 
 
 def _changed_by(operation: Operation, rows: DatasetQuerySet) -> DatasetQuerySet:
@@ -133,7 +134,8 @@ def changed_numbers(operation: Operation, every: Mapping[str, int], held: Mappin
     return +Counter(found)
 
 
-def _in_batches(rows: DatasetQuerySet, operation: Operation) -> dict[str, int]:
+def _in_batches(rows: DatasetQuerySet, operation: Operation) -> tuple[int, int, int]:
+    """Do it; how many datasets were changed, how many of them were held, and how many running."""
     count = held = running = 0
     last = ""
     while True:
@@ -141,7 +143,7 @@ def _in_batches(rows: DatasetQuerySet, operation: Operation) -> dict[str, int]:
             after = rows.filter(key__gt=last).select_for_update()
             batch = list(after.values_list("pk", "key", "locked", "state")[:BATCH])
             if not batch:
-                return {"count": count, "held": held, "running": running}
+                return count, held, running
             _change([pk for pk, *_ in batch], operation)
         last = batch[-1][1]
         count += len(batch)
