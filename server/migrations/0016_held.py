@@ -7,7 +7,7 @@ from django.db.models import Q
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('server', '0014_past_runs'),
+        ('server', '0015_deleted'),
     ]
 
     operations = [
