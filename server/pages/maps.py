@@ -11,6 +11,7 @@ from django.views.generic import TemplateView
 
 from server.models import Attribute, Project
 from server.pages import find
+from server.pages.projects import STATES
 from server.permissions import Act
 
 POINTS = 5000
@@ -25,7 +26,7 @@ class Map(TemplateView):
         project = find.project(self.request, kwargs.pop("project"), self.acts["get"])
         places = list(_places(project)[: POINTS + 1])
         return super().get_context_data(
-            project=project, places=places[:POINTS], cut=len(places) > POINTS, most=POINTS, **kwargs
+            project=project, places=places[:POINTS], cut=len(places) > POINTS, most=POINTS, states=STATES, **kwargs
         )
 
 

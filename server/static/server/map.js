@@ -6,15 +6,20 @@
 const STEPS = [30, 15, 5, 2, 1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002];
 const LINES = 3;
 
+// Pixels that the name of a line takes at most: of whole degrees, and for each digit after the point.
+const NAME = 52, DIGIT = 8;
+
 function gridLine(grid, places, label, at, side) {
   grid.addLayer(L.polyline(places, { className: "graticule", weight: 1, interactive: false }));
+  if (label === "") return;
   const icon = L.divIcon({ className: `degrees ${side}`, html: label, iconSize: null });
   grid.addLayer(L.marker(at, { icon, interactive: false, keyboard: false }));
 }
 
+function digitsOf(step) { return (String(step).split(".")[1] || "").length; }
+
 function degrees(value, step, positive, negative) {
-  const digits = (String(step).split(".")[1] || "").length;
-  return `${Math.abs(value).toFixed(digits)}°${value === 0 ? "" : ` ${value > 0 ? positive : negative}`}`;
+  return `${Math.abs(value).toFixed(digitsOf(step))}°${value === 0 ? "" : ` ${value > 0 ? positive : negative}`}`;
 }
 
 // The whole multiples of the step between two numbers.
@@ -35,8 +40,11 @@ function drawGrid(map, grid) {
     const label = degrees(latitude, step, "N", "S");
     gridLine(grid, [[latitude, west], [latitude, east]], label, [latitude, east], "right");
   }
+  // In a wide view the lines are closer to one another than their names are long.
+  const pixels = (step * map.getSize().x) / (view.getEast() - view.getWest());
+  const named = Math.ceil((NAME + DIGIT * digitsOf(step)) / pixels);
   for (const longitude of between(west, east, step)) {
-    const label = degrees(longitude, step, "E", "W");
+    const label = Math.round(longitude / step) % named === 0 ? degrees(longitude, step, "E", "W") : "";
     gridLine(grid, [[south, longitude], [north, longitude]], label, [north, longitude], "upper");
   }
 }
@@ -54,6 +62,15 @@ function popup(rows) {
   return box;
 }
 
+// The sign of their state, or how many they are when they are in several.
+function mark(here) {
+  const states = new Set(here.map((row) => row.dataset.state));
+  const html = states.size === 1 ? here[0].querySelector(".sign").cloneNode(true) : String(here.length);
+  const first = `${here[0].querySelector("a").textContent}, ${[...states].join(", ")}`;
+  const title = here.length === 1 ? first : `${here.length} datasets: ${[...states].join(", ")}`;
+  return { title, icon: L.divIcon({ className: "place", html, iconSize: [16, 16] }) };
+}
+
 const rows = [...document.querySelectorAll("#places tbody tr")];
 const map = L.map("map", { attributionControl: false, minZoom: 1, maxZoom: 16, worldCopyJump: true });
 // Datasets of one place share a mark, or all but the last would be out of reach.
@@ -63,15 +80,13 @@ for (const row of rows) {
   places.set(place, [...(places.get(place) || []), row]);
 }
 const markers = [...places].map(([place, here]) => {
-  const states = new Set(here.map((row) => row.dataset.state));
-  const state = states.size === 1 ? here[0].dataset.state : "";
-  const marker = L.circleMarker(place.split(" ").map(Number), { radius: 7, weight: 2, className: `place ${state}` });
-  marker.bindPopup(() => popup(here));
-  return marker.addTo(map);
+  const marker = L.marker(place.split(" ").map(Number), mark(here));
+  return marker.bindPopup(() => popup(here)).addTo(map);
 });
-L.control.scale({ imperial: false }).addTo(map);
+L.control.scale({ imperial: false, maxWidth: 120 }).addTo(map);
 map.fitBounds(L.featureGroup(markers).getBounds().pad(0.2), { maxZoom: 4 });
-// Not before the map has a view, in which lines could be drawn.
+// Not before the map has a view, in which marks and lines could be drawn.
+for (const marker of markers) marker.getElement().setAttribute("aria-label", marker.options.title);
 const grid = L.layerGroup().addTo(map);
 drawGrid(map, grid);
 map.on("moveend", () => drawGrid(map, grid));
