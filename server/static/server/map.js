@@ -68,7 +68,8 @@ function mark(here) {
   const html = states.size === 1 ? here[0].querySelector(".sign").cloneNode(true) : String(here.length);
   const first = `${here[0].querySelector("a").textContent}, ${[...states].join(", ")}`;
   const title = here.length === 1 ? first : `${here.length} datasets: ${[...states].join(", ")}`;
-  return { title, icon: L.divIcon({ className: "place", html, iconSize: [16, 16] }) };
+  // Marks lie too close to one another for keys and thumbs; the table leads to the same datasets.
+  return { title, keyboard: false, icon: L.divIcon({ className: "place", html, iconSize: [16, 16] }) };
 }
 
 const rows = [...document.querySelectorAll("#places tbody tr")];
@@ -85,8 +86,7 @@ const markers = [...places].map(([place, here]) => {
 });
 L.control.scale({ imperial: false, maxWidth: 120 }).addTo(map);
 map.fitBounds(L.featureGroup(markers).getBounds().pad(0.2), { maxZoom: 4 });
-// Not before the map has a view, in which marks and lines could be drawn.
-for (const marker of markers) marker.getElement().setAttribute("aria-label", marker.options.title);
+// Not before the map has a view, in which lines could be drawn.
 const grid = L.layerGroup().addTo(map);
 drawGrid(map, grid);
 map.on("moveend", () => drawGrid(map, grid));
