@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from django.utils.text import slugify
-
 SLUG_PART_BYTES = 100
 """A name's share of a slug; short enough for a folder's name, and for a few levels of the tree."""
 
@@ -13,5 +11,8 @@ def slug_part(name: str) -> str:
 
     Empty when there is no letter or digit in it.
     """
+    # Django is heavy, and no command needs it for its --help.
+    from django.utils.text import slugify
+
     part = slugify(name) or slugify(name, allow_unicode=True)
     return part.encode()[:SLUG_PART_BYTES].decode(errors="ignore").strip("-_")

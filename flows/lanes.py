@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
-from crunch_tasks.errors import NothingFits, WorkspaceError
+from crunch_tasks.errors import CrunchError, NothingFits, WorkspaceError
 from crunch_tasks.link.lease import Lease
 from crunch_tasks.run import Result
 from crunch_tasks.settings import LoopOptions, RunOptions
@@ -128,7 +128,10 @@ class Lanes:
         return True
 
     def _claim(self, *, ahead: bool) -> Lease | None:
-        """The next lease; None when nothing waits, or nothing fits any more. Raises NothingFits if nothing ever did."""
+        """The next lease; None when nothing waits, or nothing fits any more. Raises NothingFits if nothing ever did.
+
+        What keeps the loop from claiming any more, such as a disk that is low, ends it when what is in hand has ended.
+        """
         try:
             return self.session.claim(project=self.project, cores=self.options.cores, share=self.workers, ahead=ahead)
         except NothingFits as error:
@@ -137,6 +140,10 @@ class Lanes:
             if str(error) != self._unfit:
                 self._unfit = str(error)
                 self.session.report.say(self._unfit)
+            return None
+        except CrunchError as error:
+            self._error = self._error or error
+            self._ends = True
             return None
 
     def _may_claim(self) -> bool:

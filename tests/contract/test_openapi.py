@@ -175,6 +175,8 @@ def test_every_call_of_the_client_is_as_the_document_says(
         assert refused(client.create_attribute, kind.name, item="p:d", key="k", **bad) == 400
     client.get_project("p")
     assert refused(client.get_project, "none") == 404
+    for paused in (True, False):
+        assert client.pause("p", paused=paused)["paused"] is paused
     assert len(client.get_dataset("p:d")["attributes"]) == len(ATTRIBUTE_KINDS)
     assert refused(client.get_dataset, "p:none") == 404
     for number in range(20):
