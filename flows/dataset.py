@@ -10,7 +10,6 @@ from uuid import UUID
 
 from prefect import flow, tags
 from prefect.context import FlowRunContext, TagsContext
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Cancelled as PrefectCancelled
 from prefect.utilities.urls import url_for
 
@@ -152,10 +151,8 @@ def _run_flow(session: Session, run: DatasetRun, sender: Sender) -> tuple[Result
         bury_earlier(run.claim.slug, flow_runs)
     token = _current.set(run)
     try:
-        # Our lease says whether a run lives; Prefect's heartbeat thread would cost each run most of a second.
         with (
             tags(str(run.claim.project["slug"]), "crunch"),
-            temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
             CancelWatch(lambda: [*flow_runs, *_own_flow_run(run)], run.lease.cancel),
         ):
             _in_prefect(session, run)
