@@ -268,6 +268,8 @@ def test_a_mark_of_the_map_leads_to_all_datasets_of_its_place(page: Page) -> Non
     marker.click()
     no_sideways_scrolling(page)
     expect(page.locator("#map").get_by_role("link")).to_have_text(["Waiting", "Failed"])
+    # The map moves until the whole popup is seen.
+    expect(page.locator("#map .leaflet-pan-anim")).to_have_count(0)
     page.locator("#map").get_by_role("link", name="Waiting").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Waiting")
 

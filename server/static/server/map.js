@@ -82,7 +82,9 @@ for (const row of rows) {
 }
 const markers = [...places].map(([place, here]) => {
   const marker = L.marker(place.split(" ").map(Number), mark(here));
-  return marker.bindPopup(() => popup(here)).addTo(map);
+  // Made when it is first opened, and the same from then on: a link that is replaced while it is pressed does nothing.
+  let box;
+  return marker.bindPopup(() => (box ??= popup(here))).addTo(map);
 });
 L.control.scale({ imperial: false, maxWidth: 120 }).addTo(map);
 map.fitBounds(L.featureGroup(markers).getBounds().pad(0.2), { maxZoom: 4 });
