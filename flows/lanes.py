@@ -104,10 +104,8 @@ class Lanes:
             self.session.finish_leftovers()
         without_room = [outcome for outcome in self.outcomes if outcome.result is Result.NO_ROOM]
         if len(without_room) >= MOST_WITHOUT_ROOM:
-            self._error = self._error or WorkspaceError(
-                f"{len(without_room)} datasets do not fit on this machine, so this loop ends. {without_room[-1].note}"
-            )
-            self._ends = True
+            told = f"{len(without_room)} datasets do not fit on this machine, so this loop ends."
+            self._end_with(WorkspaceError(f"{told} {without_room[-1].note}"))
         nothing_left = False
         while not self._ends and self._may_claim() and time.monotonic() >= self._ask_again:
             ahead = self._before_upload() >= self.workers
@@ -142,9 +140,14 @@ class Lanes:
                 self.session.report.say(self._unfit)
             return None
         except CrunchError as error:
+            self._end_with(error)
+            return None
+
+    def _end_with(self, error: BaseException) -> None:
+        """Claim no more, and raise the error, if it is the first, when what is in hand has ended."""
+        with self._changed:
             self._error = self._error or error
             self._ends = True
-            return None
 
     def _may_claim(self) -> bool:
         """Raises WorkspaceError when the disk budget will not allow it any more."""
@@ -183,9 +186,7 @@ class Lanes:
             with self._changed:
                 self.outcomes.append(outcome)
         except BaseException as error:  # noqa: BLE001 - it is raised again in the main thread
-            with self._changed:
-                self._error = self._error or error
-                self._ends = True
+            self._end_with(error)
         finally:
             with self._changed:
                 self._lanes.remove(lane)
