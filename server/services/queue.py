@@ -7,6 +7,8 @@ cost does not grow with the number of datasets.
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from django.core.exceptions import EmptyResultSet, ValidationError
@@ -28,9 +30,11 @@ NAMED = 5
 """So many kinds of datasets that do not fit are told of; of others, that there are some."""
 
 _WAITS = "d.state = 'unprocessed' AND NOT d.locked"
+_EXPIRED = "d.state = 'running' AND d.lease_expires <= %s AND NOT d.locked"
 
-# From one text of needs to the next in the index: Django has no words for a query that steps.
-_HEADS = f"""
+# From one text of needs to the next in the index: Django has no words for a query that steps. What has expired is asked
+# for along with it: each query more is felt in a claim.
+_KINDS = f"""
 WITH RECURSIVE ready(project, own) AS ({{projects}}), kind(project, own, needs) AS (
     SELECT project, own, (
         SELECT d.needs FROM server_dataset AS d
@@ -52,6 +56,9 @@ SELECT project, own, needs, (
     ORDER BY d.priority DESC, d.item_ptr_id LIMIT 1
 )
 FROM kind WHERE needs IS NOT NULL
+UNION ALL
+SELECT DISTINCT ready.project, own, d.needs, CAST(NULL AS integer), CAST(NULL AS bigint)
+FROM server_dataset AS d JOIN ready ON ready.project = d.project_id WHERE {_EXPIRED}
 """  # noqa: S608 - of this file's own words
 
 
@@ -72,8 +79,7 @@ def pick(projects: QuerySet[Project], offer: Offer = NO_OFFER) -> Dataset | None
 
     It may be an expired lease that is used up. A paused project has none.
     """
-    heads = _fitting(projects, offer)
-    late = _late(projects, offer)
+    heads, late = _fitting(projects, offer)
     found = None
     # Read before locking: a row that is locked and not taken would look taken to others.
     if (late_rank := _first_rank(late)) and (not heads or late_rank < heads[0].rank):
@@ -87,18 +93,18 @@ def pick(projects: QuerySet[Project], offer: Offer = NO_OFFER) -> Dataset | None
 def peek(projects: QuerySet[Project], offer: Offer = NO_OFFER) -> Dataset | None:
     """The dataset of these projects that the next claim with this offer would take. Changes nothing."""
     related = Dataset.objects.select_related("project", "claim")
-    late = _late(projects, offer).order_by(*RANK).select_related("project", "claim")
-    heads = _fitting(projects, offer)
+    heads, late = _fitting(projects, offer)
+    rows = late.order_by(*RANK).select_related("project", "claim")
     found = [
         *(related.get(pk=head.rank[1]) for head in heads[:1]),
-        next((row for row in late.iterator() if not cancelled(row) and not used_up(row)), None),
+        next((row for row in rows.iterator() if not cancelled(row) and not used_up(row)), None),
     ]
     return min((dataset for dataset in found if dataset), key=lambda row: (-row.priority, row.pk), default=None)
 
 
 def unfit(projects: QuerySet[Project], offer: Offer) -> str:
     """A sentence on the datasets of these projects that wait and do not fit the offer; empty when none waits."""
-    heads = _heads(projects.filter(paused=False))
+    heads, _ = _kinds(projects.filter(paused=False))
     slugs = dict(Project.objects.filter(pk__in={head.project for head in heads}).values_list("pk", "slug"))
     asking = {f"{slugs[head.project]} asks for {head.lacking(offer)}" for head in heads if not head.fits(offer)}
     times = forecast.too_long(slugs.keys(), offer.seconds)
@@ -116,9 +122,9 @@ def unfit(projects: QuerySet[Project], offer: Offer) -> str:
 
 def misfit(dataset: Dataset, offer: Offer) -> str:
     """A sentence on why the dataset does not fit the offer; empty when it does."""
-    head = _Head((-dataset.priority, dataset.pk), dataset.project_id, dataset.project.needs, dataset.needs)
-    if not head.fits(offer):
-        return f"{dataset.slug} does not fit this machine: it asks for {head.lacking(offer)}."
+    kind = _Kind(dataset.project_id, dataset.project.needs, dataset.needs)
+    if not kind.fits(offer):
+        return f"{dataset.slug} does not fit this machine: it asks for {kind.lacking(offer)}."
     times = forecast.too_long([dataset.project_id], offer.seconds)
     if dataset.project_id in times:
         takes, left = _minutes(times[dataset.project_id]), _minutes(offer.seconds or 0)
@@ -132,7 +138,8 @@ def check_kinds(project: Project, needs: Collection[str]) -> None:
     """
     if not (asked := {text for text in needs if text}):
         return
-    there = {head.needs for head in _heads(Project.objects.filter(pk=project.pk))}
+    heads, _ = _kinds(Project.objects.filter(pk=project.pk))
+    there = {head.needs for head in heads}
     if len(there | asked) > MOST_KINDS:
         told = f"Datasets that wait in a project ask for at most {MOST_KINDS} different things. Ask in rounder numbers."
         raise ValidationError({"needs": told})
@@ -148,10 +155,10 @@ def used_up(dataset: Dataset) -> bool:
     return dataset.attempt + 1 >= dataset.project.max_attempts
 
 
-class _Head(NamedTuple):
-    """The first dataset that waits in a project, of those with the same text of needs."""
+@dataclass(frozen=True)
+class _Kind:
+    """The datasets of a project with the same text of needs."""
 
-    rank: tuple[int, int]
     project: int
     own: str
     """What the project asks of a machine."""
@@ -164,51 +171,57 @@ class _Head(NamedTuple):
         return self.lacking(offer) == Resources()
 
 
+@dataclass(frozen=True)
+class _Head(_Kind):
+    """The first one of its kind that waits."""
+
+    rank: tuple[int, int]
+
+
 def _minutes(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
-def _fitting(projects: QuerySet[Project], offer: Offer) -> list[_Head]:
-    """The heads of these projects that the offer fits."""
-    heads = [head for head in _heads(projects.filter(paused=False)) if head.fits(offer)]
-    slow = forecast.too_long({head.project for head in heads}, offer.seconds)
-    return [head for head in heads if head.project not in slow]
+def _fitting(projects: QuerySet[Project], offer: Offer) -> tuple[list[_Head], DatasetQuerySet]:
+    """The heads of these projects that the offer fits, the next of all first, and its datasets whose lease has expired
+    that it fits; no query where no lease has.
+    """
+    open_ones = projects.filter(paused=False)
+    heads, expired = _kinds(open_ones)
+    slow = forecast.too_long({kind.project for kind in (*heads, *expired)}, offer.seconds)
+    late = Dataset.objects.none()
+    if expired:
+        late = Dataset.objects.expired(timezone.now()).filter(locked=False, project__in=open_ones.values("pk"))
+    for kind in expired:
+        if kind.project in slow or not kind.fits(offer):
+            late = late.exclude(project=kind.project, needs=kind.needs)
+    return [head for head in heads if head.project not in slow and head.fits(offer)], late
 
 
-def _heads(projects: QuerySet[Project]) -> list[_Head]:
+def _kinds(projects: QuerySet[Project]) -> tuple[list[_Head], list[_Kind]]:
     """The first dataset that waits of each project and of each text of needs in it, the next of all first: two looks
-    into the claim index for each, however many datasets of others come before.
+    into the claim index for each, however many datasets of others come before. And the kinds of expired leases.
     """
     try:
-        query, values = waiting(projects)
+        query, values = kinds(projects)
     except EmptyResultSet:
-        return []
+        return [], []
     with connection.cursor() as cursor:
         cursor.execute(query, values)
         rows = cursor.fetchall()
-    return sorted(_Head((-priority, pk), project, own, needs) for project, own, needs, priority, pk in rows)
+    heads = [_Head(project, own, needs, (-priority, pk)) for project, own, needs, priority, pk in rows if pk]
+    expired = [_Kind(project, own, needs) for project, own, needs, _, pk in rows if not pk]
+    return sorted(heads, key=attrgetter("rank")), expired
 
 
-def waiting(projects: QuerySet[Project]) -> tuple[str, tuple[Any, ...]]:
-    """The query, and its values, for each project and text of needs of a dataset that waits: the project's id and its
-    own needs, that text, and priority and id of the first such dataset. Raises EmptyResultSet for no projects.
+def kinds(projects: QuerySet[Project]) -> tuple[str, tuple[Any, ...]]:
+    """The query, and its values, for each project and text of needs of a dataset that can be claimed: the project's id
+    and its own needs, that text, and priority and id of the first such dataset that waits, or none of those for expired
+    leases. Raises EmptyResultSet for no projects.
     """
     query, values = projects.order_by().values("pk", "needs").query.sql_with_params()
-    return _HEADS.format(projects=query), values
-
-
-def _late(projects: QuerySet[Project], offer: Offer) -> DatasetQuerySet:
-    """The datasets of these projects whose lease has expired, those that fit; no query where no lease has."""
-    open_ones = projects.filter(paused=False).values("pk")
-    late = Dataset.objects.expired(timezone.now()).filter(locked=False, project__in=open_ones)
-    kinds = list(late.order_by().values_list("project", "project__needs", "needs").distinct())
-    if not kinds:
-        return late.none()
-    slow = forecast.too_long({project for project, _, _ in kinds}, offer.seconds)
-    for project, own, needs in kinds:
-        if project in slow or offer.resources.lacks(parse(needs or own)) != Resources():
-            late = late.exclude(project=project, needs=needs)
-    return late
+    now = connection.ops.adapt_datetimefield_value(timezone.now())
+    return _KINDS.format(projects=query), (*values, now)
 
 
 def _first_rank(rows: QuerySet[Dataset]) -> tuple[int, int] | None:

@@ -65,8 +65,9 @@ def plans(process):
         connection.cursor().execute("ANALYZE")
     birds, projects = Project.objects.filter(slug="birds"), Project.objects.all()
     Dataset.objects.filter(pk=Dataset.objects.first().pk).update(state="running", lease_expires="2000-01-01T00:00Z")
-    late = queue._late(projects, queue.NO_OFFER).order_by(*queue.RANK).values_list("pk")[:1]
-    return [explained(*queue.waiting(birds)), explained(*queue.waiting(projects)), late.explain()]
+    _, late = queue._fitting(projects, queue.NO_OFFER)
+    plans = [explained(*queue.kinds(birds)), explained(*queue.kinds(projects))]
+    return [*plans, late.order_by(*queue.RANK).values_list("pk")[:1].explain()]
 
 def explained(query, values):
     with connection.cursor() as cursor:
