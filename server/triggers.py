@@ -1,4 +1,5 @@
-"""What the database itself does: it appends a `StateCount` for each change of a dataset's state or failure by anyone.
+"""What the database itself does: it appends a `StateCount` for each change of a dataset's state or failure by anyone,
+and a `ClaimCount` for each claim that is made or ends.
 
 In the database and not in the services, so that nothing can change a state and forget the counts: an update of many
 rows, a deletion of a whole project, SQL by hand. The triggers are made after each migration, because SQLite drops them
@@ -14,7 +15,22 @@ from django.core.exceptions import FieldDoesNotExist
 from django.db import connections, transaction
 from django.db.models import Count
 
-NAMES = {"server_state_added", "server_state_gone", "server_state_moved", "server_counts_begin", "server_counts_end"}
+TABLES = {
+    "server_state_added": "server_dataset",
+    "server_state_gone": "server_dataset",
+    "server_state_moved": "server_dataset",
+    "server_counts_begin": "server_project",
+    "server_counts_end": "server_project",
+    "server_claim_granted": "server_claim",
+    "server_claim_ended": "server_claim",
+}
+"""The triggers, and what each is of."""
+
+GRANTED = "granted"
+"""The event of `ClaimCount` that a claim begins with; the others are those of `ClaimEnd`."""
+
+_GRANT = f"INSERT INTO server_claimcount (event, delta) VALUES ('{GRANTED}', 1);"  # noqa: S608 - a word of ours
+_END = "INSERT INTO server_claimcount (event, delta) VALUES (NEW.end_reason, 1);"
 
 _SQLITE = (
     """CREATE TRIGGER IF NOT EXISTS server_state_added AFTER INSERT ON server_dataset BEGIN
@@ -37,6 +53,9 @@ _SQLITE = (
     """CREATE TRIGGER IF NOT EXISTS server_counts_end AFTER DELETE ON server_project BEGIN
     DELETE FROM server_statecount WHERE project_id = OLD.item_ptr_id;
     END""",
+    f"CREATE TRIGGER IF NOT EXISTS server_claim_granted AFTER INSERT ON server_claim BEGIN {_GRANT} END",
+    f"""CREATE TRIGGER IF NOT EXISTS server_claim_ended AFTER UPDATE OF ended ON server_claim
+    WHEN OLD.ended IS NULL AND NEW.ended IS NOT NULL BEGIN {_END} END""",
 )
 
 # One row for each state and statement, however many datasets it changes.
@@ -71,13 +90,21 @@ _POSTGRESQL = (
     FOR EACH ROW EXECUTE FUNCTION server_forget_counts()""",
     """CREATE OR REPLACE TRIGGER server_counts_end AFTER DELETE ON server_project
     FOR EACH ROW EXECUTE FUNCTION server_forget_counts()""",
+    f"""CREATE OR REPLACE FUNCTION server_count_claim() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF TG_OP = 'INSERT' THEN {_GRANT} ELSE {_END} END IF;
+    RETURN NULL;
+    END $$""",
+    """CREATE OR REPLACE TRIGGER server_claim_granted AFTER INSERT ON server_claim
+    FOR EACH ROW EXECUTE FUNCTION server_count_claim()""",
+    """CREATE OR REPLACE TRIGGER server_claim_ended AFTER UPDATE OF ended ON server_claim
+    FOR EACH ROW WHEN (OLD.ended IS NULL AND NEW.ended IS NOT NULL) EXECUTE FUNCTION server_count_claim()""",
 )
 
 _STATEMENTS = {"sqlite": _SQLITE, "postgresql": _POSTGRESQL}
 _CATALOGUE = {
     "sqlite": "SELECT name FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'server_%'",
     "postgresql": "SELECT tgname FROM pg_trigger WHERE tgname LIKE 'server_%' AND tgrelid IN "
-    "('server_dataset'::regclass, 'server_project'::regclass)",
+    "('server_dataset'::regclass, 'server_project'::regclass, 'server_claim'::regclass)",
 }
 
 
@@ -85,8 +112,7 @@ def remove(apps: Any, schema_editor: Any) -> None:  # noqa: ARG001
     """In a migration that changes what the triggers do: `install` makes them anew after it."""
     connection = schema_editor.connection
     with connection.cursor() as cursor:
-        for name in NAMES:
-            table = "server_project" if name.startswith("server_counts") else "server_dataset"
+        for name, table in TABLES.items():
             on = f" ON {table}" if connection.vendor == "postgresql" else ""
             cursor.execute(f"DROP TRIGGER IF EXISTS {name}{on}")
 
@@ -106,7 +132,7 @@ def install(using: str, apps: Any = django_apps, **_: Any) -> None:
         return
     with transaction.atomic(using), connection.cursor() as cursor:
         cursor.execute(_CATALOGUE[connection.vendor])
-        if {name for (name,) in cursor.fetchall()} >= NAMES:
+        if {name for (name,) in cursor.fetchall()} >= TABLES.keys():
             return
         for statement in statements:
             cursor.execute(statement)

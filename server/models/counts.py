@@ -1,7 +1,7 @@
 """Numbers that are kept, so that nobody has to count rows: the datasets of a project in each state, and claims.
 
 Each is the sum of rows that are appended: a counter in the project's row would make all of its claims wait for one
-another. For the states the database itself appends one for each change (`server.triggers`), whoever makes it.
+another. The database itself appends one for each change (`server.triggers`), whoever makes it.
 `server.services.counts` folds the rows now and then.
 """
 

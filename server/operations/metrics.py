@@ -27,6 +27,7 @@ from server.models import Dataset
 from server.models.claims import ClaimEnd
 from server.permissions import Act
 from server.services import counts
+from server.triggers import GRANTED
 
 STATUS_ROUTE = "crunch:api:statuses"
 """Where clients report how a stage went."""
@@ -68,7 +69,7 @@ class Kept:
         late = Dataset.objects.expired(timezone.now()).count()
         yield GaugeMetricFamily("crunch_leases_expired", "Running datasets whose client is silent too long.", late)
         claims = counts.of_claims()
-        yield CounterMetricFamily("crunch_claims_granted", "Claims granted.", claims[counts.GRANTED])
+        yield CounterMetricFamily("crunch_claims_granted", "Claims granted.", claims[GRANTED])
         ended = CounterMetricFamily("crunch_claims_ended", "Claims that ended, by how.", labels=["reason"])
         for reason in ClaimEnd.values:
             ended.add_metric([reason], claims[reason])

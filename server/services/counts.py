@@ -15,9 +15,6 @@ from django.db.models import QuerySet, Sum
 from crunch_tasks.contract import DatasetState
 from server.models import ClaimCount, Project, StateCount
 
-GRANTED = "granted"
-"""The event of `ClaimCount` that a claim begins with; the others are those of `ClaimEnd`."""
-
 FOLD_EACH = 101
 """A folding follows every so many claims and new datasets, of which each appends a few rows. A prime number: projects
 that take turns all get theirs."""
@@ -62,11 +59,6 @@ def of_claims() -> Counter[str]:
     """How many claims were granted, and ended in each of the ways of `ClaimEnd`, in one query."""
     rows = ClaimCount.objects.order_by().values_list("event")
     return Counter(dict(rows.annotate(Sum("delta"))))
-
-
-def note_claim(event: str) -> None:
-    """One more claim was granted, or ended; in the transaction of the caller, so that what is undone does not count."""
-    ClaimCount.objects.create(event=event, delta=1)
 
 
 def fold_in_turn(project: int, number: int) -> None:

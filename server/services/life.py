@@ -13,7 +13,7 @@ from crunch_tasks.errors import Refused
 from server import signatures
 from server.models import Claim, Dataset, Failure, LogTail, Status, WebhookEvent
 from server.models.claims import ClaimEnd
-from server.services import counts, queue, webhooks
+from server.services import queue, webhooks
 
 NO_LEASE = {"lease_owner": None, "lease_expires": None, "claim": None, "progress": None}
 
@@ -55,7 +55,6 @@ def end_claim(claim: Claim | None, reason: ClaimEnd, note: str = "") -> None:
     if claim is not None:
         open_one = Claim.objects.filter(pk=claim.pk, ended=None)
         if open_one.update(ended=timezone.now(), end_reason=reason, end_note=note[:1023]):
-            counts.note_claim(reason)
             LogTail.objects.filter(dataset=claim.dataset_id).delete()
 
 

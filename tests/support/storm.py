@@ -12,6 +12,7 @@ from crunch_tasks.contract import ClaimRequest, Stage, State
 from crunch_tasks.errors import Refused
 from server.models import Claim, Dataset, Project
 from server.services import claims, counts, datasets, statuses
+from server.triggers import GRANTED
 from tests.support.calls import MANIFEST, expire
 from tests.support.protocol import Picture, check_picture
 
@@ -101,5 +102,5 @@ def check(_: int) -> tuple[int, int]:
     picture = Picture.taken(Project.objects.get(slug="birds").pk)
     check_picture(picture)
     ends = Counter(claim.end_reason for claim in picture.claims.values() if claim.ended)
-    assert counts.of_claims() == ends + Counter({counts.GRANTED: len(picture.claims)})
+    assert counts.of_claims() == ends + Counter({GRANTED: len(picture.claims)})
     return len(picture.claims), len(picture.statuses)
