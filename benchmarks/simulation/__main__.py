@@ -27,7 +27,7 @@ from dataclasses import replace
 from benchmarks import in_process
 from benchmarks.simulation import figures
 from benchmarks.simulation.calls import CLAIM, HEARTBEAT, STATUS, Call, Site
-from benchmarks.simulation.drawn import Costs, DrawnSite, Measuring, MixedSite
+from benchmarks.simulation.drawn import Costs, DrawnSite, Measuring, MixedSite, demand
 from benchmarks.simulation.ledger import Audited, Broken, Ledger
 from benchmarks.simulation.plan import Outage, Plan
 from benchmarks.simulation.real import RealSite, virtual_clock
@@ -62,11 +62,8 @@ WINDOW = Plan(
     retry_each_s=math.inf,
     speed=0.5,
 )
-CLIENTS_A_PROCESS = 1_250
-"""So many clients of the window share a server process."""
-
-GIVES_UP_S = 10.0
-"""A third of what a client waits for an answer."""
+BUSY = 0.7
+"""The window's server is as large as its clients keep busy for so much of the time."""
 
 WARM_UPS = [Plan(seed=SEED + number, clients=20, seconds=400, speed=3, retry_each_s=math.inf) for number in (1, 2, 3)]
 """What the costs of the drawn calls are measured with, on the full table: the cheapest counts, as whatever else a
@@ -132,10 +129,11 @@ def many(cluster: Postgres, wanted: Sequence[str], clients: int) -> None:
         fill(WINDOW_DATASETS)
         site = RealSite(in_process.alice(), cluster.cluster.get_pid())
         costs = measured(site)
+        size = fitting(plan, costs)
         if "window" in wanted:
-            window(plan, site, costs)
+            window(plan, size, site, costs)
     if "outage" in wanted:
-        outage(plan, costs)
+        outage(plan, size, costs)
     if "steady" in wanted:
         steady(costs)
 
@@ -152,26 +150,28 @@ def measured(site: Site) -> Costs:
     return cheapest
 
 
-def window(plan: Plan, site: Site, costs: Costs) -> None:
+def fitting(plan: Plan, costs: Costs) -> Size:
+    """A server that the plan's clients keep BUSY."""
+    needed = demand(costs, plan)
+    say(["", f"{plan.clients:,} clients keep {needed.python_s:.1f} processes and {needed.database_s:.1f} cores busy."])
+    return Size(math.ceil(needed.python_s / BUSY), math.ceil(needed.database_s / BUSY))
+
+
+def window(plan: Plan, size: Size, site: Site, costs: Costs) -> None:
     ledger = Ledger()
     mixed = MixedSite(Audited(site, ledger), drawn(costs))
-    world = World(plan, mixed, _size(plan.clients))
+    world = World(plan, mixed, size)
     run(world)
     tell("window", world)
     say([*audit(ledger), f"calls that the server answered: {mixed.done}"])
 
 
-def outage(plan: Plan, costs: Costs) -> None:
-    size = _size(plan.clients)
+def outage(plan: Plan, size: Size, costs: Costs) -> None:
     half, double = replace(size, processes=max(1, size.processes // 2)), replace(size, processes=2 * size.processes)
-    for tried in (half, replace(half, gives_up_s=GIVES_UP_S), size, replace(size, gives_up_s=GIVES_UP_S), double):
+    for tried in (replace(half, gives_up_s=math.inf), half, size, double):
         world = World(plan, drawn(costs), tried)
         run(world)
         tell("outage", world)
-
-
-def _size(clients: int) -> Size:
-    return Size(processes=math.ceil(clients / CLIENTS_A_PROCESS))
 
 
 def drawn(costs: Costs, heartbeat_s: float = MAX_HEARTBEAT_SECONDS) -> DrawnSite:
@@ -193,7 +193,7 @@ def steady(costs: Costs) -> None:
 def _steady(costs: Costs, clients: int, processes: int, heartbeat_s: float) -> str:
     """The cell of so many clients and processes: they start over half of the time, and are measured in the other."""
     plan = Plan(seed=SEED, clients=clients, seconds=STEADY_S, start_s=STEADY_S / 2, retry_each_s=math.inf)
-    world = World(plan, drawn(costs, heartbeat_s), Size(processes))
+    world = World(plan, drawn(costs, heartbeat_s), Size(processes, max(4, processes)))
     run(world)
     return world.figures.cell(int(STEADY_S / 2 / figures.SLICE_S))
 

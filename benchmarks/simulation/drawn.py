@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import itertools
 import random
+import statistics
 from collections import defaultdict
 
 from benchmarks.simulation.calls import CLAIM, HEARTBEAT, STATUS, Answer, Call, Cost, Site
-from crunch_tasks.contract import LEASE_SECONDS
+from benchmarks.simulation.plan import Plan
+from benchmarks.simulation.server import HTTP_S
+from crunch_tasks.contract import LEASE_SECONDS, MAX_HEARTBEAT_SECONDS
 
 RENEWAL_S = 240.0
 """A lease that was not really renewed for so long is, with its next heartbeat: then an outage of ten minutes does not
@@ -15,6 +18,22 @@ end it sooner than it would have ended."""
 
 Costs = dict[str, list[Cost]]
 """What calls of each kind cost."""
+
+
+def demand(costs: Costs, plan: Plan) -> Cost:
+    """How many server processes, and how many cores of the database, the plan's clients keep busy without a mishap."""
+
+    def mean(kind: str) -> Cost:
+        python_s, database_s = zip(*costs[kind], strict=True)
+        return Cost(statistics.mean(python_s), statistics.mean(database_s))
+
+    claim, status, heartbeat = mean(CLAIM), mean(STATUS), mean(HEARTBEAT)
+    beats, runs = plan.clients / MAX_HEARTBEAT_SECONDS, plan.clients / plan.run_s
+    calls = beats + 7 * runs
+    return Cost(
+        beats * heartbeat.python_s + runs * (claim.python_s + 6 * status.python_s) + calls * HTTP_S,
+        beats * heartbeat.database_s + runs * (claim.database_s + 6 * status.database_s),
+    )
 
 
 class Measuring:

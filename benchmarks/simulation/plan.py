@@ -48,6 +48,11 @@ class Plan:
     speed: float = 1.0
     """Stages take their time divided by this."""
 
+    @property
+    def run_s(self) -> float:
+        """How long a run takes on average, without a mishap."""
+        return sum(median_s * math.exp(spread**2 / 2) for median_s, spread in LASTS_S.values()) / self.speed
+
     def lasts_s(self, stage: Stage, chance: random.Random) -> float:
         median_s, spread = LASTS_S[stage]
         return chance.lognormvariate(math.log(median_s), spread) / self.speed

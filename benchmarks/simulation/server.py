@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from benchmarks.simulation.calls import Call, Site
 from benchmarks.simulation.figures import Figures
 from benchmarks.simulation.loop import Loop, Signal
-from server.operations.at_once import AT_ONCE
+from server.operations.at_once import AT_ONCE, TURN_S
 
 HTTP_S = 0.002
 """CPU seconds that uvicorn and ASGI's threads add to what Django does for a request: docs/performance.md."""
@@ -22,16 +22,16 @@ HTTP_S = 0.002
 
 @dataclass(frozen=True)
 class Size:
-    """Server processes, and cores of the database. `gives_up_s` is what the real server does not have yet: requests
-    that waited for a turn longer are refused and not worked on, as their clients will not wait for the answer.
+    """Server processes, and cores of the database. Requests that waited for a turn longer than `gives_up_s` are refused
+    and not worked on, as their clients will not wait for the answer.
     """
 
     processes: int
     database_cores: int = 4
-    gives_up_s: float = math.inf
+    gives_up_s: float = TURN_S
 
     def __str__(self) -> str:
-        refuses = "" if self.gives_up_s == math.inf else f", refusing what waited {self.gives_up_s:g} s"
+        refuses = ", refusing nothing" if self.gives_up_s == math.inf else ""
         return f"{self.processes} server processes, {self.database_cores} database cores{refuses}"
 
 

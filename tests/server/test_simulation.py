@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ import pytest
 from rest_framework.test import APIClient
 
 from benchmarks.simulation.calls import CLAIM, HEARTBEAT, STATUS, Answer, Call, Cost
-from benchmarks.simulation.drawn import DrawnSite, MixedSite
+from benchmarks.simulation.drawn import DrawnSite, MixedSite, demand
 from benchmarks.simulation.figures import part
 from benchmarks.simulation.ledger import Audited, Broken, Ledger
 from benchmarks.simulation.plan import Outage, Plan
@@ -122,6 +123,18 @@ def test_a_seed_gives_the_same_course_again_and_more_processes_wait_less() -> No
 
 
 def test_an_overloaded_server_answers_in_vain_unless_it_refuses_what_waited_too_long() -> None:
-    in_vain, refusing = drawn_world(800, Size(1)), drawn_world(800, Size(1, gives_up_s=10))
+    in_vain, refusing = drawn_world(800, Size(1, gives_up_s=math.inf)), drawn_world(800, Size(1))
     late, in_time = (sum(map(len, world.figures.times.values())) for world in (in_vain, refusing))
     assert in_time > 2 * late
+
+
+def test_a_server_of_the_size_that_is_needed_answers_all_in_time() -> None:
+    costs = {kind: [Cost(0.06, 0.02)] for kind in (CLAIM, STATUS, HEARTBEAT)}
+    plan = Plan(seed=3, clients=800, seconds=300, start_s=100)
+    needed = demand(costs, plan)
+    # 800 clients send a heartbeat each 30 s, and seven calls in each run of seven or eight minutes.
+    assert needed.python_s == pytest.approx(0.062 * (800 / 30 + 7 * 800 / plan.run_s), rel=1e-6)
+    assert needed.database_s == pytest.approx(needed.python_s * 20 / 62)
+    world = World(plan, DrawnSite(costs, random.Random(1), 30), Size(math.ceil(needed.python_s / 0.7)))
+    world.run()
+    assert not world.figures.unanswered
