@@ -12,7 +12,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from server.api.base import bounded_json, problems
-from server.api.catalogue import AttributeValueShape, DatasetSerializer, ProjectViews
+from server.api.catalogue import ProjectViews
+from server.api.nodes import AttributeValueShape, DatasetSerializer
 from server.kinds import KINDS
 from server.models.attributes import KEY_LENGTH
 from server.permissions import Act, actor_of

@@ -15,8 +15,8 @@ from crunch_tasks import contract
 from crunch_tasks.errors import Refused
 from crunch_tasks.needs import MOST_BYTES, MOST_OF_A_KIND, label
 from server.api.base import API, problems, signed_in
-from server.api.catalogue import DatasetSerializer, NodeSerializer, ProjectSerializer
 from server.api.fields import CappedTextField, LogTailField, OptionalTextField, ProgressField, WebAddressField
+from server.api.nodes import DatasetSerializer, NodeSerializer, ProjectSerializer
 from server.kinds import FiniteFloatField
 from server.models import Claim, Dataset, Installation, Project
 from server.models.items import SLUG_LENGTH

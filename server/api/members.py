@@ -11,9 +11,9 @@ from rest_framework import generics, serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from crunch_tasks.errors import Refused
 from server.api.base import API, problems
 from server.api.fields import ItemSlugField
+from server.api.parts import ProjectPart
 from server.kinds import ExplicitBooleanField
 from server.models import AccessToken, Change, Membership, Project, Role, WorkflowVersion
 from server.permissions import Act, actor_of
@@ -50,21 +50,6 @@ class WorkflowVersionSerializer(serializers.ModelSerializer[WorkflowVersion]):
         found: dict[str, Any] = super().to_representation(instance)
         sees_author = actor_of(self.context["request"]).may(Act.SEE_MACHINES, instance.project)
         return found if sees_author else found | {"author": None}
-
-
-class ProjectPart(API):
-    """A view of what belongs to one project, named in the address. Its lists have one order."""
-
-    filter_backends: Any = []
-
-    def project(self) -> Project:
-        """The project, in which the caller may do the view's act."""
-        slug = self.kwargs["slug"]
-        found = None if "\x00" in slug else Project.objects.filter(slug=slug).first()
-        if found is None or not actor_of(self.request).may(Act.SEE, found):
-            raise Refused(f"There is no project {slug!r}.", 404, "not_found")
-        self.check_object_permissions(self.request, found)
-        return found
 
 
 class MembersView(ProjectPart, generics.ListAPIView[Membership]):

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from crunch_tasks.contract import DatasetState
 from server.api.base import API, problems
 from server.api.fields import ActSerializer
-from server.api.members import ProjectPart
+from server.api.parts import ProjectPart
 from server.models.items import SLUG_LENGTH
 from server.permissions import Act, actor_of
 from server.services import audit, bulk, failures

@@ -12,7 +12,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from server.api.base import problems
-from server.api.members import Person, ProjectPart
+from server.api.members import Person
+from server.api.parts import ProjectPart
 from server.kinds import ExplicitBooleanField
 from server.models import Webhook, WebhookDelivery, WebhookEvent
 from server.permissions import Act, actor_of

@@ -9,7 +9,7 @@ from rest_framework.test import APIClient
 
 from crunch_tasks.contract import ATTRIBUTE_KINDS
 from server import kinds
-from server.api.catalogue import NodeSerializer
+from server.api.nodes import NodeSerializer
 from server.models import Attribute, Dataset, Item, Project
 from server.services import catalogue
 from tests.support.calls import claim, expire, post_json
