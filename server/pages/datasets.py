@@ -10,16 +10,17 @@ from django.views.generic import TemplateView
 
 from crunch_tasks.contract import DatasetState
 from server.models import Dataset, Item, LogTail, Status
-from server.pages import direct_uploads, files, find
+from server.pages import files, find, uploads
 from server.pages.allowed import allowed
 from server.pages.looks import attempt_number, progress, timeline
 from server.pages.middleware import policy
-from server.pages.paging import FILE_ROWS, HISTORY_ROWS
+from server.pages.paging import HISTORY_ROWS
 from server.pages.projects import ITEMS_SHOWN
-from server.pages.uploads import MOST_BYTES, takes_files
 from server.permissions import Act
 from server.services.datasets import is_running
+from server.services.files import listing
 from server.services.queue import cancelled
+from server.services.uploads import MOST_BYTES, takes_files
 
 RUN_STATUSES = 24
 """Statuses that are looked at for the last run; a run has at most six, and a few when a stage is done again."""
@@ -54,7 +55,7 @@ class DatasetPage(TemplateView):
             items=Item.objects.filter(parent=dataset).prefetch_related("attributes")[:ITEMS_SHOWN],
             files=None if live else self._files(dataset),
             takes_files=takes,
-            direct=direct_uploads.origin(self.request, dataset) if takes and not live else "",
+            direct=uploads.origin(self.request, dataset) if takes and not live else "",
             most_bytes=MOST_BYTES,
             buttons=buttons(dataset) if may["may_steer"] else [],
             retriable=may_retry(dataset),
@@ -69,7 +70,7 @@ class DatasetPage(TemplateView):
         return response
 
     def _files(self, dataset: Dataset) -> files.ListingPage:
-        return files.listing(dataset).page(self.request.GET.get("files"), FILE_ROWS)
+        return files.page(listing(dataset), self.request.GET.get("files"))
 
 
 def buttons(dataset: Dataset) -> list[tuple[str, str]]:

@@ -19,8 +19,9 @@ from crunch_tasks.errors import CrunchError, ObjectMissing
 from crunch_tasks.files.plan import Source
 from crunch_tasks.files.storage import Block, Storage
 from server.models import Dataset
-from server.pages import files, find
+from server.pages import find
 from server.permissions import Act
+from server.services import files
 
 GONE = "There is no such file (any more)."
 

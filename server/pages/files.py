@@ -1,70 +1,20 @@
-"""A dataset's files, for its page and for downloads: as its last run published them, else as they are in the storage.
-
-A name from an address is looked up, never joined and opened: what a whole list would not show is not there.
-"""
+"""The files of a dataset's page: one page of their list as a tree, and Crunch's own records."""
 
 from __future__ import annotations
 
-import functools
-import json
-from dataclasses import dataclass, field
-from itertools import islice
-from typing import Any
+from dataclasses import dataclass
 
-from django.conf import settings
 from django.core.paginator import Page, Paginator
 
-from crunch_tasks.contract import CRUNCH_FOLDER
-from crunch_tasks.errors import CrunchError
-from crunch_tasks.files.opening import open_storage
-from crunch_tasks.files.paths import name_problem, safe_prefix
-from crunch_tasks.files.plan import Source, is_staged
-from crunch_tasks.files.reading import find_file, list_files, stat_file
-from crunch_tasks.files.storage import Storage
-from server.models import Dataset
+from server.pages.paging import FILE_ROWS
 from server.pages.trees import Folder, tree
-
-TIMEOUT_S = 10.0
-"""How long a page waits for one answer of the storage, in seconds."""
-
-LISTED = 10_000
-"""The most files, and the most records, that are listed of a dataset."""
-
+from server.services.files import File, Listing
 
 RECORDS = 200
 """The most records that a page shows."""
 
 FEW = 20
 """So many files, or fewer, are shown with their folders open."""
-
-
-@dataclass(frozen=True)
-class File:
-    """A file on the page. `md5` is "" when unknown; `problem` says why it cannot be handed out, if so."""
-
-    path: str
-    size: int
-    md5: str = ""
-    problem: str = ""
-
-
-@dataclass(frozen=True)
-class Listing:
-    """A dataset's files and Crunch's own records of its runs; `problem` says why they are not (all) there."""
-
-    files: list[File] = field(default_factory=list)
-    records: list[File] = field(default_factory=list)
-    published: bool = False
-    cut: bool = False
-    problem: str = ""
-
-    @property
-    def size(self) -> int:
-        """The files' sizes together, in bytes."""
-        return sum(file.size for file in self.files)
-
-    def page(self, number: str | None, per_page: int) -> ListingPage:
-        return ListingPage(self, Paginator(self.files, per_page).get_page(number))
 
 
 @dataclass(frozen=True)
@@ -88,48 +38,6 @@ class ListingPage:
         return len(self.page.object_list) <= FEW
 
 
-def listing(dataset: Dataset) -> Listing:
-    """What the page shows. A storage that cannot be reached gives a listing with a problem, never an error."""
-    try:
-        storage, prefix = place(dataset)
-        found = list_files(storage, body(dataset), LISTED)
-        files = [
-            File(path, source.size, source.md5 or "", found.problems.get(path, ""))
-            for path, source in found.files.items()
-        ]
-        paths = ((info.key[len(prefix) :], info) for info in storage.list_objects(f"{prefix}{CRUNCH_FOLDER}/"))
-        some = islice(((path, info) for path, info in paths if not is_staged(path)), LISTED)
-        records = [File(path, info.size, info.md5 or "", name_problem(path) or "") for path, info in sorted(some)]
-        return Listing(files, records, found.published, found.cut)
-    except CrunchError as error:
-        return Listing(problem=str(error))
-
-
-def find(dataset: Dataset, path: str) -> tuple[Storage, Source] | None:
-    """Where the bytes of a listed file are, or None when no file of that name is listed. Raises CrunchError."""
-    if name_problem(path):
-        return None
-    storage, prefix = place(dataset)
-    if path.startswith(f"{CRUNCH_FOLDER}/"):
-        info = None if is_staged(path) else stat_file(storage, prefix + path)
-        source = None if info is None else info.as_source()
-    else:
-        source = find_file(storage, body(dataset), path)
-    return None if source is None else (storage, source)
-
-
-def body(dataset: Dataset) -> dict[str, Any]:
-    """What the readers of storages need of a dataset's body on the wire."""
-    return {name: getattr(dataset, name) for name in ("base_file_path", "manifest_sha256", "manifest_fence")}
-
-
-def place(dataset: Dataset, timeout_s: float = TIMEOUT_S) -> tuple[Storage, str]:
-    """The storage, with `timeout_s` for each of its answers, and the dataset's prefix in it. Raises CrunchError."""
-    config = json.dumps(settings.STORAGES["default"], sort_keys=True, default=str)
-    return _storage(config, timeout_s), safe_prefix(dataset.base_file_path)
-
-
-@functools.lru_cache(maxsize=4)
-def _storage(config: str, timeout_s: float) -> Storage:
-    parsed: dict[str, Any] = json.loads(config)
-    return open_storage(parsed, timeout_s=timeout_s)
+def page(listing: Listing, number: str | None) -> ListingPage:
+    """The page with this number of the listing."""
+    return ListingPage(listing, Paginator(listing.files, FILE_ROWS).get_page(number))

@@ -1,41 +1,34 @@
-"""Files that a person sends from a dataset's page to its place in the storage, as inputs of its next run.
-
-One request for each file, its bytes as the body, through a temporary file, not memory; `direct_uploads` is the shorter
-way where the storage takes files from browsers. Nothing is replaced that was not asked to be, and nothing that a run
-published, ever; nothing is written while a client has the dataset.
-"""
+"""Files that are sent from a dataset's page: through the server, or straight into the storage in two steps."""
 
 from __future__ import annotations
 
-import hashlib
-import tempfile
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
-from typing import IO, Any, ClassVar
+from typing import ClassVar
+from urllib.parse import urlsplit
 
 from django.http import HttpRequest, JsonResponse
 from django.views.generic import View
 
-from crunch_tasks.contract import DatasetState
 from crunch_tasks.errors import CrunchError, Refused
-from crunch_tasks.files import reading
-from crunch_tasks.files.checksums import FileContent
-from crunch_tasks.files.paths import is_internal, name_problem
-from crunch_tasks.files.plan import TAKE_FILES
-from crunch_tasks.files.storage import BLOCK, LARGE, TIMEOUT_S, Storage
+from server.checks import is_elsewhere
 from server.models import Dataset
-from server.pages import files, find
+from server.pages import find
 from server.permissions import Act, actor_of
-from server.services import audit
-from server.services.only_one import only_one
-
-MOST_BYTES = 5 * 1024**3
-"""The largest file that is taken, in bytes. `crunch push` sends larger ones, and goes on where it was interrupted."""
+from server.services import direct_uploads, files, uploads
 
 
-def takes_files(dataset: Dataset) -> bool:
-    """Whether files may be added now: nobody has the dataset, and its next run is still to come."""
-    return dataset.state == DatasetState.UNPROCESSED.value and dataset.claim_id is None
+def origin(request: HttpRequest, dataset: Dataset) -> str:
+    """Where the dataset's page may send files to (`https://host:port`), or "" when only through this server."""
+    try:
+        found = direct_uploads.origin(files.place(dataset)[0])
+    except CrunchError:
+        return ""
+    parts = urlsplit(found)
+    # A browser would refuse the first, and takes the second for the machine that it runs on.
+    is_mixed = request.is_secure() and parts.scheme != "https"
+    is_here = not is_elsewhere(parts.hostname or "") and is_elsewhere(
+        urlsplit(f"//{request.get_host()}").hostname or ""
+    )
+    return "" if is_mixed or is_here else found
 
 
 class UploadView(View):
@@ -59,117 +52,31 @@ class UploadView(View):
         """Do the step. Raises Refused, and CrunchError of the storage."""
         raise NotImplementedError
 
-    def kept(self, owner: Dataset, path: str, size: int, md5: str) -> JsonResponse:
-        """Note that the file is there, and say so."""
-        audit.note(actor_of(self.request), "upload", owner.slug, owner.project, after={"file": path, "bytes": size})
-        return JsonResponse({"path": path, "size": size, "md5": md5}, status=201)
-
 
 class Upload(UploadView):
     """`replace` in the query lets the file take the place of one that was added earlier."""
 
     def take(self, owner: Dataset, path: str) -> JsonResponse:
-        size = _announced(self.request)
-        refuse_unready(owner)
-        refuse_name(path)
-        storage, prefix = files.place(owner, TIMEOUT_S)
         replace = "replace" in self.request.GET
-        refuse_taken(storage, owner, path, replace=replace)
-        with tempfile.SpooledTemporaryFile(LARGE) as file:
-            md5 = _receive(self.request, size, file)
-            content: Any = FileContent(file, path, size, md5)  # type: ignore[arg-type]
-            with alone(owner, path):
-                refuse_taken(storage, owner, path, replace=replace)
-                storage.send(content, prefix + path, lambda: refuse_unready(Dataset.objects.get(pk=owner.pk)))
-                storage.flush()
-        return self.kept(owner, path, size, md5)
+        return _there(uploads.store(actor_of(self.request), owner, path, self.request, replace=replace))
 
 
-def alone(dataset: Dataset, path: str) -> AbstractContextManager[None]:
-    """Of two who send a file of one name, the second is refused: each would take its own for the one that is there."""
-    refusal = f"Somebody else is sending {path!r} at this moment. Look at what is there, and send it again."
-    return only_one(f"{dataset.pk}/{path}", refusal)
+class Begin(UploadView):
+    """`size` in bytes, `md5` and perhaps `replace` are in the form; the answer has the address and a ticket."""
+
+    def take(self, owner: Dataset, path: str) -> JsonResponse:
+        form = self.request.POST
+        size = uploads.whole_number(form.get("size", ""))
+        begun = direct_uploads.begin(owner, path, size, form.get("md5", ""), replace="replace" in form)
+        return JsonResponse(vars(begun))
 
 
-def _announced(request: HttpRequest) -> int:
-    """The file's size in bytes, as the browser says it. Raises Refused."""
-    if request.content_type != "application/octet-stream":
-        raise Refused("Send the file's bytes as application/octet-stream.", 415, "media_type")
-    size = whole_number(request.META.get("CONTENT_LENGTH") or "")
-    if size is None:
-        raise Refused("Say how long the file is (Content-Length).", 411, "length")
-    refuse_too_large(size)
-    return size
+class End(UploadView):
+    """`ticket` in the form is that of the begin, and the object is there."""
+
+    def take(self, owner: Dataset, path: str) -> JsonResponse:
+        return _there(direct_uploads.end(actor_of(self.request), owner, path, self.request.POST.get("ticket", "")))
 
 
-def whole_number(text: str) -> int | None:
-    """The number of bytes that a browser tells, or None when it tells none."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
-
-
-def refuse_too_large(size: int) -> None:
-    """Raises Refused for more than MOST_BYTES bytes."""
-    if size > MOST_BYTES:
-        most = f"{MOST_BYTES // 1024**3} GB"
-        raise Refused(f"The file is larger than {most}. Send it with: crunch push", 413, "too_large")
-
-
-def refuse_unready(dataset: Dataset) -> None:
-    """Raises Refused unless the dataset takes files."""
-    if not takes_files(dataset):
-        raise Refused(
-            f"{dataset.slug} is {dataset.state}: files are only added before a run. Wait, or retry it first.",
-            409,
-            "not_unprocessed",
-        )
-
-
-def refuse_name(path: str) -> None:
-    """Raises Refused for a name that no file of a dataset may have."""
-    problem = name_problem(path) or ("such names are Crunch's own" if is_internal(path) else None)
-    if problem:
-        raise Refused(f"{path!r} cannot be used as a name: {problem}. Rename the file.", 400, "name")
-
-
-def refuse_taken(storage: Storage, dataset: Dataset, path: str, *, replace: bool) -> None:
-    """Raises Refused when the file would replace another, or would not be an input of the next run as it is here."""
-    base, sha256, fence = reading.place_of(files.body(dataset))
-    if sha256:
-        committed = reading.read_committed(storage, base, sha256, fence)
-        if path in reading.names(committed):
-            raise Refused(
-                f"The last run published {path!r}, and no published file is replaced from here. Put it into the "
-                f"storage by hand and {TAKE_FILES}.",
-                409,
-                "published",
-            )
-        if path in committed.deleted:
-            raise Refused(f"An earlier run deleted {path!r}. First {TAKE_FILES}.", 409, "deleted")
-    if path in reading.left_behind(storage, base, fence):
-        raise Refused(f"A run that did not end left {path!r}. First {TAKE_FILES}.", 409, "left_behind")
-    for folder in _parents(path):
-        if reading.stat_file(storage, base + folder):
-            raise Refused(f"{folder!r} is a file there, so it cannot be a folder too. Rename one.", 409, "name")
-    if reading.stat_file(storage, base + path):
-        if not replace:
-            raise Refused(f"There is a file {path!r} already. Choose to replace files, or rename it.", 409, "exists")
-    elif next(storage.list_objects(f"{base}{path}/"), None):
-        raise Refused(f"{path!r} is a folder there, so it cannot be a file too. Rename one.", 409, "name")
-
-
-def _parents(path: str) -> Iterator[str]:
-    parts = path.split("/")
-    return ("/".join(parts[:end]) for end in range(1, len(parts)))
-
-
-def _receive(request: HttpRequest, size: int, file: IO[bytes]) -> str:
-    """Write the request's body to `file`; its MD5. Raises Refused when it is not as long as announced."""
-    digest = hashlib.md5(usedforsecurity=False)
-    received = 0
-    while block := request.read(BLOCK):
-        digest.update(block)
-        file.write(block)
-        received += len(block)
-    if received != size:
-        raise Refused(f"Only {received} of {size} bytes arrived. Send the file again.", 400, "cut_short")
-    return digest.hexdigest()
+def _there(arrived: uploads.Arrived) -> JsonResponse:
+    return JsonResponse(vars(arrived), status=201)

@@ -18,10 +18,9 @@ from crunch_tasks.files import signing
 from crunch_tasks.files.opening import open_storage
 from crunch_tasks.files.storage import Storage
 from server.models import Change, Dataset, Membership, Project
-from server.pages import direct_uploads, uploads
 from server.pages.middleware import POLICY
-from server.pages.uploads import alone
-from server.services import catalogue, claims
+from server.services import catalogue, claims, direct_uploads, uploads
+from server.services.uploads import alone
 from tests.support.seaweed import SeaweedS3, seaweed
 from tests.support.site import until
 

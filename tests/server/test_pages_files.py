@@ -15,7 +15,8 @@ from crunch_tasks.contract import published_manifest
 from crunch_tasks.files.manifest import AttemptPlan, Entry, Manifest, PublishedManifest
 from crunch_tasks.files.plan import plan_path, staged_path
 from server.models import Dataset, Project
-from server.pages import files
+from server.pages import datasets
+from server.services import files
 
 BACKEND = "django.core.files.storage.FileSystemStorage"
 
@@ -248,7 +249,7 @@ def test_folders_however_deep_have_a_page(browser: Client, dataset: Dataset, fol
 def test_live_updates_do_not_list_the_storage(
     browser: Client, dataset: Dataset, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "listing", None)
+    monkeypatch.setattr(datasets, "listing", None)
     answer = browser.get(address(dataset).removesuffix("/files/"), headers={"X-Requested-With": "crunch-live"})
     assert answer.status_code == 200
     assert b"Status history" in answer.content

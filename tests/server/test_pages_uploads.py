@@ -16,8 +16,7 @@ from crunch_tasks.files.folder import FolderStorage
 from crunch_tasks.files.manifest import AttemptPlan, Entry, Manifest, PublishedManifest
 from crunch_tasks.files.plan import plan_path
 from server.models import Change, Dataset, Membership, Project
-from server.pages import uploads
-from server.services import claims
+from server.services import claims, uploads
 
 
 @pytest.fixture
