@@ -1,23 +1,19 @@
-"""Handing out a dataset's files: streamed from the storage, always as an attachment, never as a page of this site."""
+"""Handing out a dataset's files on pages; what they are sent as is in `server.streaming`."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
-from itertools import chain
 from typing import ClassVar
 
-from django.core.handlers.asgi import ASGIRequest
-from django.http import Http404, HttpRequest, StreamingHttpResponse
+from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
-from django.utils.http import content_disposition_header
 from django.views.generic import View
 
 from crunch_tasks.errors import CrunchError, ObjectMissing
 from crunch_tasks.files.plan import Source
-from crunch_tasks.files.storage import Block, Storage
+from crunch_tasks.files.storage import Storage
+from server import streaming
 from server.models import Dataset
 from server.pages import find
 from server.permissions import Act
@@ -26,13 +22,6 @@ from server.services import files
 GONE = "There is no such file (any more)."
 
 _log = logging.getLogger(__name__)
-
-HEADERS = {
-    "Content-Type": "application/octet-stream",
-    "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": "sandbox; default-src 'none'",
-    "Cache-Control": "private, no-cache",
-}
 
 
 class FileView(View):
@@ -61,28 +50,7 @@ class FileView(View):
 
 
 class Download(FileView):
-    """One file of a dataset, whole."""
+    """One file of a dataset, whole or a range of it."""
 
     def answer(self, _dataset: Dataset, path: str, storage: Storage, source: Source) -> HttpResponseBase:
-        blocks = iter(storage.iter_bytes(source))
-        # Read before anything is sent, so that a file that cannot be read is an error page, not half a file.
-        first = next(blocks, b"")
-        blocks = chain([first], blocks)
-        # Under ASGI, Django would gather a plain iterator's blocks in memory before it sends the first.
-        body = _from_thread(blocks) if isinstance(self.request, ASGIRequest) else blocks
-        headers = {**HEADERS, "Content-Type": self.content_type(bytes(first[:12]))}
-        response = StreamingHttpResponse(body, headers=headers)
-        response.headers["Content-Length"] = str(source.size)
-        name = path.rsplit("/", 1)[-1]
-        response.headers["Content-Disposition"] = content_disposition_header(True, name) or "attachment"
-        return response
-
-    def content_type(self, _head: bytes) -> str:
-        """What to call the file, by its first bytes."""
-        return HEADERS["Content-Type"]
-
-
-async def _from_thread(blocks: Iterator[Block]) -> AsyncIterator[Block]:
-    """The blocks, each read in a thread, so that a slow storage does not stop the server's other answers."""
-    while block := await asyncio.to_thread(next, blocks, b""):
-        yield block
+        return streaming.download(self.request, path, storage, source)

@@ -10,12 +10,14 @@ import contextlib
 from typing import Any
 
 from django.http import Http404, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import render
 
 from crunch_tasks.files.plan import Source
 from crunch_tasks.files.storage import Storage
+from server import streaming
 from server.models import Dataset
-from server.pages.downloads import Download, FileView
+from server.pages.downloads import FileView
 
 TEXT_BYTES = 64 * 1024
 """How much of a text is shown, in bytes."""
@@ -59,7 +61,7 @@ def _place(dataset: Dataset, path: str) -> dict[str, Any]:
 
 def _shown(storage: Storage, source: Source) -> dict[str, Any]:
     head = bytearray()
-    with contextlib.closing(iter_bytes(storage, source)) as blocks:
+    with contextlib.closing(streaming.blocks(storage, source)) as blocks:
         for block in blocks:
             head += block[: TEXT_BYTES - len(head)]
             if len(head) >= TEXT_BYTES:
@@ -74,16 +76,17 @@ def _shown(storage: Storage, source: Source) -> dict[str, Any]:
     }
 
 
-def iter_bytes(storage: Storage, source: Source) -> Any:
-    """The object's blocks as a generator, so that it can be closed before its end."""
-    yield from storage.iter_bytes(source)
-
-
-class Image(Download):
+class Image(FileView):
     """An image for its page. It too is an attachment to whoever opens its address, and never a page of this site."""
 
-    def content_type(self, head: bytes) -> str:
-        kind = image_type(head)
-        if not kind:
-            raise Http404("This is no image that can be shown.")
-        return kind
+    http_method_names = ["get"]
+
+    def answer(self, _dataset: Dataset, path: str, storage: Storage, source: Source) -> HttpResponseBase:
+        return streaming.whole(self.request, path, storage, source, kind=_image_type_or_404)
+
+
+def _image_type_or_404(head: bytes) -> str:
+    kind = image_type(head)
+    if not kind:
+        raise Http404("This is no image that can be shown.")
+    return kind
