@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from django.urls import path, re_path
+from django.urls import path, re_path, register_converter
+from django.urls.converters import PathConverter
 from drf_spectacular.views import SpectacularAPIView
 from rest_framework.routers import SimpleRouter
 
-from server.api import attributes, bulk_create, catalogue, claims, members, selections, statuses, webhooks
+from server.api import attributes, bulk_create, catalogue, claims, files, members, selections, statuses, webhooks
 from server.api.base import NothingHere
 
 app_name = "api"
+
+
+class FilePath(PathConverter):
+    """The rest of the address, whatever is in it: what no file can be called has an answer of the API too."""
+
+    regex = "(?s:.+)"
+
+
+register_converter(FilePath, "file")
 
 router = SimpleRouter()
 router.register("projects", catalogue.ProjectViews, basename="project")
@@ -26,6 +36,10 @@ urlpatterns = [
     path("claims/<int:pk>/heartbeat/", claims.HeartbeatView.as_view(), name="claim-heartbeat"),
     path("claims/<int:pk>/release/", claims.ReleaseView.as_view(), name="claim-release"),
     path("claims/<int:pk>/cancel/", claims.CancelView.as_view(), name="claim-cancel"),
+    path("datasets/<str:slug>/files/", files.FilesView.as_view(), name="files"),
+    path("datasets/<str:slug>/files/<file:path>", files.FileView.as_view(), name="file"),
+    path("datasets/<str:slug>/uploads/", files.BeginView.as_view(), name="begin-upload"),
+    path("datasets/<str:slug>/uploads/end/", files.EndView.as_view(), name="end-upload"),
     path("projects/<str:slug>/members/", members.MembersView.as_view(), name="members"),
     path("projects/<str:slug>/members/<str:username>/", members.MemberView.as_view(), name="member"),
     path("projects/<str:slug>/changes/", members.ChangesView.as_view(), name="changes"),

@@ -7,6 +7,7 @@ some hundred clients PostgreSQL would refuse the connections beyond its limit, a
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 from collections.abc import Callable
 
@@ -17,11 +18,14 @@ AT_ONCE = 20
 """Four processes of them, with a connection for each one's webhooks, fit into PostgreSQL's usual hundred."""
 
 PAGES_AT_ONCE = 10
-"""Of them, so many pages: they may wait for a storage, and claims and heartbeats are not to wait for that."""
+"""Of them, so many pages and calls about files: they may wait for a storage, and claims and heartbeats are not to wait
+for that."""
 
 TURN_S = 10.0
 """So long a request waits for its turn, in seconds. Clients wait 30 s for an answer: a server that worked on what came
 later to its turn would get nothing done as long as the load lasts."""
+
+_OF_FILES = re.compile("/api/datasets/[^/]+/(files|uploads)/")
 
 BUSY = "The server has more requests than it can answer now. Try again."
 
@@ -36,7 +40,7 @@ class AtOnce:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         with contextlib.ExitStack() as stack:
-            for turns in [self.turns] if _is_api(request) else [self.pages, self.turns]:
+            for turns in [self.pages, self.turns] if _may_wait(request) else [self.turns]:
                 if not turns.acquire(timeout=TURN_S):
                     return _busy(request)
                 stack.callback(turns.release)
@@ -49,6 +53,11 @@ def _close_connections() -> None:
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:
             connection.close()
+
+
+def _may_wait(request: HttpRequest) -> bool:
+    """Whether a storage may have to answer first."""
+    return not _is_api(request) or _OF_FILES.match(request.path) is not None
 
 
 def _is_api(request: HttpRequest) -> bool:

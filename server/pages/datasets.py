@@ -18,7 +18,6 @@ from server.pages.paging import HISTORY_ROWS
 from server.pages.projects import ITEMS_SHOWN
 from server.permissions import Act
 from server.services.datasets import is_running
-from server.services.files import listing
 from server.services.queue import cancelled
 from server.services.uploads import MOST_BYTES, takes_files
 
@@ -70,7 +69,7 @@ class DatasetPage(TemplateView):
         return response
 
     def _files(self, dataset: Dataset) -> files.ListingPage:
-        return files.page(listing(dataset), self.request.GET.get("files"))
+        return files.page(dataset, self.request.GET.get("files"))
 
 
 def buttons(dataset: Dataset) -> list[tuple[str, str]]:

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 from django.core.paginator import Page, Paginator
 
+from crunch_tasks.errors import CrunchError
+from server.models import Dataset
 from server.pages.paging import FILE_ROWS
 from server.pages.trees import Folder, tree
-from server.services.files import File, Listing
+from server.services.files import File, Listing, listing
 
 RECORDS = 200
 """The most records that a page shows."""
@@ -19,10 +21,11 @@ FEW = 20
 
 @dataclass(frozen=True)
 class ListingPage:
-    """The part of a listing that one page shows."""
+    """The part of a listing that one page shows; `problem` says why there is none."""
 
     listing: Listing
     page: Page[File]
+    problem: str = ""
 
     @property
     def tree(self) -> Folder:
@@ -38,6 +41,11 @@ class ListingPage:
         return len(self.page.object_list) <= FEW
 
 
-def page(listing: Listing, number: str | None) -> ListingPage:
-    """The page with this number of the listing."""
-    return ListingPage(listing, Paginator(listing.files, FILE_ROWS).get_page(number))
+def page(dataset: Dataset, number: str | None) -> ListingPage:
+    """The page with this number of the dataset's files; of a storage that cannot be reached one with a problem."""
+    found, problem = Listing(), ""
+    try:
+        found = listing(dataset)
+    except CrunchError as error:
+        problem = str(error)
+    return ListingPage(found, Paginator(found.files, FILE_ROWS).get_page(number), problem)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from django.http import HttpRequest, JsonResponse
@@ -19,7 +19,8 @@ from server.services import direct_uploads, files, uploads
 def origin(request: HttpRequest, dataset: Dataset) -> str:
     """Where the dataset's page may send files to (`https://host:port`), or "" when only through this server."""
     try:
-        found = direct_uploads.origin(files.place(dataset)[0])
+        storage: Any = files.place(dataset)[0]
+        found = direct_uploads.origin(storage)
     except CrunchError:
         return ""
     parts = urlsplit(found)

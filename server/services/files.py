@@ -14,7 +14,6 @@ from typing import Any
 from django.conf import settings
 
 from crunch_tasks.contract import CRUNCH_FOLDER
-from crunch_tasks.errors import CrunchError
 from crunch_tasks.files.opening import open_storage
 from crunch_tasks.files.paths import name_problem, safe_prefix
 from crunch_tasks.files.plan import Source, is_staged
@@ -41,13 +40,12 @@ class File:
 
 @dataclass(frozen=True)
 class Listing:
-    """A dataset's files and Crunch's own records of its runs; `problem` says why they are not (all) there."""
+    """A dataset's files and Crunch's own records of its runs; `cut` tells that there are more files."""
 
     files: list[File] = field(default_factory=list)
     records: list[File] = field(default_factory=list)
     published: bool = False
     cut: bool = False
-    problem: str = ""
 
     @property
     def size(self) -> int:
@@ -56,20 +54,16 @@ class Listing:
 
 
 def listing(dataset: Dataset) -> Listing:
-    """What there is. A storage that cannot be reached gives a listing with a problem, never an error."""
-    try:
-        storage, prefix = place(dataset)
-        found = list_files(storage, body(dataset), LISTED)
-        files = [
-            File(path, source.size, source.md5 or "", found.problems.get(path, ""))
-            for path, source in found.files.items()
-        ]
-        paths = ((info.key[len(prefix) :], info) for info in storage.list_objects(f"{prefix}{CRUNCH_FOLDER}/"))
-        some = islice(((path, info) for path, info in paths if not is_staged(path)), LISTED)
-        records = [File(path, info.size, info.md5 or "", name_problem(path) or "") for path, info in sorted(some)]
-        return Listing(files, records, found.published, found.cut)
-    except CrunchError as error:
-        return Listing(problem=str(error))
+    """What there is. Raises CrunchError."""
+    storage, prefix = place(dataset)
+    found = list_files(storage, body(dataset), LISTED)
+    files = [
+        File(path, source.size, source.md5 or "", found.problems.get(path, "")) for path, source in found.files.items()
+    ]
+    paths = ((info.key[len(prefix) :], info) for info in storage.list_objects(f"{prefix}{CRUNCH_FOLDER}/"))
+    some = islice(((path, info) for path, info in paths if not is_staged(path)), LISTED)
+    records = [File(path, info.size, info.md5 or "", name_problem(path) or "") for path, info in sorted(some)]
+    return Listing(files, records, found.published, found.cut)
 
 
 def find(dataset: Dataset, path: str) -> tuple[Storage, Source] | None:

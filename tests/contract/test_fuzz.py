@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -49,6 +50,8 @@ THERE = {
     "dataset": [2, "2", "birds:one"],
     "claim": [1],
     "fence": [1],
+    "path": ["raw.txt"],
+    "Range": ["bytes=2-5", "bytes=10-"],
 }
 """What the fuzzer finds there, by the names that parameters and fields have."""
 
@@ -95,13 +98,18 @@ TESTED = [label for label in OPERATIONS if label not in OF_ATTRIBUTES] + sample(
 
 
 @pytest.fixture
-def token(db: None, label: str) -> str:
+def token(db: None, label: str, settings: Any, tmp_path: Path) -> str:
     """That of a user of a site that has one of each thing that this operation is about."""
     alice = User.objects.create_user("alice")
     api = signed_in(alice)
     project = catalogue.create_project(alice, name="Birds")
     dataset = catalogue.create_dataset(project, name="One")
     catalogue.create_item(dataset, name="Nest")
+    default = {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": str(tmp_path)}}
+    settings.STORAGES = {**settings.STORAGES, "default": default}
+    file = tmp_path / dataset.base_file_path / "raw.txt"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"0123456789")
     kind = label.split("/")[3] if label in OF_ATTRIBUTES else "int"
     values = {"text": "https://example.org", "number": 1, "integer": 1, "boolean": True, "latitude": 1, "longitude": 2}
     Attribute.objects.create(item=dataset, kind=kind, key="n", date=NOW.date(), moment=NOW, **values)

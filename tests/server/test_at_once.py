@@ -42,17 +42,18 @@ def test_as_many_requests_as_may_are_answered_at_once_and_the_others_after_them(
     assert most == AT_ONCE
 
 
-def test_pages_that_wait_for_a_storage_leave_turns_to_the_clients() -> None:
+@pytest.mark.parametrize("path", ["/", "/api/datasets/birds:one/files/", "/api/datasets/birds:one/uploads/end/"])
+def test_what_waits_for_a_storage_leaves_turns_to_the_clients(path: str) -> None:
     waiting, done = threading.Semaphore(0), threading.Event()
 
     def view(request: HttpRequest) -> HttpResponse:
-        if request.path == "/":
+        if request.path == path:
             waiting.release()
             assert done.wait(30)
         return HttpResponse("done")
 
     answer = AtOnce(view)
-    pages = [threading.Thread(target=lambda: answer(RequestFactory().get("/"))) for _ in range(2 * AT_ONCE)]
+    pages = [threading.Thread(target=lambda: answer(RequestFactory().get(path))) for _ in range(2 * AT_ONCE)]
     for page in pages:
         page.start()
     for _ in range(PAGES_AT_ONCE):

@@ -21,6 +21,7 @@ from server.models import Change, Dataset, Membership, Project
 from server.pages.middleware import POLICY
 from server.services import catalogue, claims, direct_uploads, uploads
 from server.services.uploads import alone
+from tests.support.calls import signed_in
 from tests.support.seaweed import SeaweedS3, seaweed
 from tests.support.site import until
 
@@ -93,6 +94,20 @@ def test_a_file_counts_when_it_is_whole_and_nothing_else_stays(
         assert storage.read(key) == data
     assert len(kept(storage)) == 2
     assert Change.objects.filter(act="upload").earliest("pk").after == {"file": "raw/a b#ä.txt", "bytes": 70_000}
+
+
+def test_a_program_sends_a_file_the_same_way(alice: User, dataset: Dataset, storage: Storage) -> None:
+    api, uploads, data = signed_in(alice), f"/api/datasets/{dataset.slug}/uploads/", b"x" * 70_000
+    told = {"path": "raw/a b#ä.txt", "size": len(data), "md5": hashlib.md5(data).hexdigest()}
+    for replace in (False, True):
+        begun = api.post(uploads, {**told, "replace": replace}, format="json")
+        assert (begun.status_code, put(begun, data)) == (201, 200)
+        ended = {"path": told["path"], "ticket": begun.json()["ticket"]}
+        answer = api.post(f"{uploads}end/", ended, format="json")
+        assert (answer.status_code, answer.json()) == (201, told)
+        assert api.post(f"{uploads}end/", ended, format="json").json()["code"] == "not_as_sent"
+        assert kept(storage) == {f"{dataset.base_file_path}/{told['path']}": data}
+    assert api.post(uploads, told, format="json").json()["code"] == "exists"
 
 
 def test_other_bytes_are_refused_by_the_storage_and_by_the_server(

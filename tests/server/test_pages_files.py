@@ -15,8 +15,9 @@ from crunch_tasks.contract import published_manifest
 from crunch_tasks.files.manifest import AttemptPlan, Entry, Manifest, PublishedManifest
 from crunch_tasks.files.plan import plan_path, staged_path
 from server.models import Dataset, Project
-from server.pages import datasets
+from server.pages import files as shown
 from server.services import files
+from tests.support.pages import publish
 
 BACKEND = "django.core.files.storage.FileSystemStorage"
 
@@ -34,20 +35,6 @@ def address(dataset: Dataset, path: str = "") -> str:
 
 def page(browser: Client, dataset: Dataset) -> str:
     return browser.get(address(dataset).removesuffix("/files/")).content.decode()
-
-
-def publish(folder: Path, dataset: Dataset, modified: tuple[str, ...] = (), **contents: bytes) -> None:
-    """What an Upload leaves, with the names in `modified` not promoted yet."""
-    entries = {name: Entry(hashlib.md5(data).hexdigest(), len(data), 0) for name, data in contents.items()}
-    manifest = PublishedManifest(4, dataset.pk, Manifest(entries), modified)
-    for name, data in contents.items():
-        place = folder / (staged_path(4, name) if name in modified else name)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(data)
-    (folder / ".crunch").mkdir(exist_ok=True)
-    (folder / published_manifest(4)).write_bytes(manifest.to_bytes())
-    Dataset.objects.update(manifest_fence=4, manifest_sha256=hashlib.sha256(manifest.to_bytes()).hexdigest())
-    dataset.refresh_from_db()
 
 
 def test_files_as_they_are_in_the_storage(browser: Client, dataset: Dataset, folder: Path) -> None:
@@ -249,7 +236,7 @@ def test_folders_however_deep_have_a_page(browser: Client, dataset: Dataset, fol
 def test_live_updates_do_not_list_the_storage(
     browser: Client, dataset: Dataset, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(datasets, "listing", None)
+    monkeypatch.setattr(shown, "listing", None)
     answer = browser.get(address(dataset).removesuffix("/files/"), headers={"X-Requested-With": "crunch-live"})
     assert answer.status_code == 200
     assert b"Status history" in answer.content

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from pathlib import Path
 from typing import Any
 
 from django.contrib.auth.models import User
 
-from crunch_tasks.contract import ClaimRequest, Stage, State
+from crunch_tasks.contract import ClaimRequest, Stage, State, published_manifest
+from crunch_tasks.files.manifest import Entry, Manifest, PublishedManifest
+from crunch_tasks.files.plan import staged_path
 from server.models import Dataset
 from server.services import claims, statuses
 from server.services.statuses import Event
@@ -42,6 +46,20 @@ def take(user: User, dataset: Dataset, steps: int, **values: Any) -> Any:
         statuses.record(user, event)
     dataset.refresh_from_db()
     return claim
+
+
+def publish(folder: Path, dataset: Dataset, modified: tuple[str, ...] = (), **contents: bytes) -> None:
+    """What an Upload leaves, with the names in `modified` not promoted yet."""
+    entries = {name: Entry(hashlib.md5(data).hexdigest(), len(data), 0) for name, data in contents.items()}
+    manifest = PublishedManifest(4, dataset.pk, Manifest(entries), modified)
+    for name, data in contents.items():
+        place = folder / (staged_path(4, name) if name in modified else name)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(data)
+    (folder / ".crunch").mkdir(exist_ok=True)
+    (folder / published_manifest(4)).write_bytes(manifest.to_bytes())
+    Dataset.objects.update(manifest_fence=4, manifest_sha256=hashlib.sha256(manifest.to_bytes()).hexdigest())
+    dataset.refresh_from_db()
 
 
 def words(response: Any) -> str:
