@@ -7,7 +7,18 @@ from django.urls.converters import PathConverter
 from drf_spectacular.views import SpectacularAPIView
 from rest_framework.routers import SimpleRouter
 
-from server.api import attributes, bulk_create, catalogue, claims, files, members, selections, statuses, webhooks
+from server.api import (
+    attributes,
+    bulk_create,
+    catalogue,
+    claims,
+    files,
+    members,
+    progress,
+    selections,
+    statuses,
+    webhooks,
+)
 from server.api.base import NothingHere
 
 app_name = "api"
@@ -38,6 +49,7 @@ urlpatterns = [
     path("claims/<int:pk>/cancel/", claims.CancelView.as_view(), name="claim-cancel"),
     path("datasets/<str:slug>/files/", files.FilesView.as_view(), name="files"),
     path("datasets/<str:slug>/files/<file:path>", files.FileView.as_view(), name="file"),
+    path("datasets/<str:slug>/log/", progress.LogView.as_view(), name="log"),
     path("datasets/<str:slug>/uploads/", files.BeginView.as_view(), name="begin-upload"),
     path("datasets/<str:slug>/uploads/end/", files.EndView.as_view(), name="end-upload"),
     path("projects/<str:slug>/members/", members.MembersView.as_view(), name="members"),

@@ -9,16 +9,17 @@ from django.http import HttpResponse
 from django.views.generic import TemplateView
 
 from crunch_tasks.contract import DatasetState
-from server.models import Dataset, Item, LogTail, Status
+from server.models import Dataset, Item, Status
 from server.pages import files, find, uploads
 from server.pages.allowed import allowed
-from server.pages.looks import attempt_number, progress, timeline
+from server.pages.looks import attempt_number, timeline
 from server.pages.middleware import policy
 from server.pages.paging import HISTORY_ROWS
 from server.pages.projects import ITEMS_SHOWN
 from server.permissions import Act
 from server.services.datasets import is_running
 from server.services.queue import cancelled
+from server.services.running import log_tail, progress
 from server.services.uploads import MOST_BYTES, takes_files
 
 RUN_STATUSES = 24
@@ -48,7 +49,7 @@ class DatasetPage(TemplateView):
             stages=timeline(dataset, latest),
             failure=latest[0].note if latest and dataset.state == DatasetState.FAILED.value else "",
             progress=progress(dataset.progress),
-            log_tail=LogTail.objects.filter(dataset=dataset).exclude(text="").first() if is_running(dataset) else None,
+            log_tail=log_tail(dataset),
             history=Paginator(history, HISTORY_ROWS).get_page(self.request.GET.get("page")),
             attributes=dataset.attributes.all(),
             items=Item.objects.filter(parent=dataset).prefetch_related("attributes")[:ITEMS_SHOWN],

@@ -17,8 +17,9 @@ from django.db.models.fields.tuple_lookups import Tuple, TupleGreaterThan, Tuple
 from crunch_tasks.contract import DatasetState
 from server.models import Dataset, Failure, Project
 from server.models.datasets import DatasetQuerySet
-from server.pages.looks import Progress, StageLook, attempt_number, cells, progress
+from server.pages.looks import StageLook, attempt_number, cells
 from server.pages.paging import ROWS
+from server.services.running import Progress, progress
 from server.services.selection import Selection
 
 NAME, UPDATED, UNCHANGED = "name", "updated", "unchanged"

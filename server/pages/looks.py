@@ -171,22 +171,6 @@ def _stage(stage: Stage, dataset: Dataset, statuses: Sequence[Status]) -> StageL
     return StageLook(name, "unprocessed", "not reached")
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How many steps of the workflow are done."""
-
-    done: int
-    total: int
-
-
-def progress(told: Any) -> Progress | None:
-    """What a client told with its heartbeats, where it is steps of a whole; it may be anything that JSON can say."""
-    match told:
-        case {"done": int(done), "total": int(total)} if 0 <= done <= total and total > 0:
-            return Progress(done, total)
-    return None
-
-
 FEW = 5
 """From fewer completed datasets no pace can be told."""
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from server.models import Attribute, Dataset, Status
-from server.pages.looks import Counts, attempt_number, duration, progress, safe_link, shown, timeline
+from server.pages.looks import Counts, attempt_number, duration, safe_link, shown, timeline
 from server.pages.markdown import render
+from server.services.running import progress
 
 NOON = dt.datetime(2026, 5, 3, 12, tzinfo=dt.UTC)
 
