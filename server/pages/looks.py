@@ -15,6 +15,7 @@ from django.template.defaultfilters import filesizeformat
 
 from crunch_tasks.contract import DatasetState, Stage, State
 from server.models import Attribute, Dataset, Status
+from server.services.pace import seconds_left
 
 EXPIRED = "expired"
 
@@ -171,38 +172,16 @@ def _stage(stage: Stage, dataset: Dataset, statuses: Sequence[Status]) -> StageL
     return StageLook(name, "unprocessed", "not reached")
 
 
-FEW = 5
-"""From fewer completed datasets no pace can be told."""
-
-PACE_OF = 200
-"""So many of the newest completed datasets tell the pace."""
-
-_PACE_WINDOWS = (dt.timedelta(days=1), dt.timedelta(days=30))
-
-
-def pace(counts: Counts, newest: Sequence[dt.datetime], now: dt.datetime) -> str:
-    """How fast a project's datasets are completed and how long the rest will take, in words; "" where nobody knows.
-
-    `newest` are the times at which the PACE_OF newest ones were completed, the newest first. Those of the last day
-    count, or, in a project of long runs, of the last month.
-    """
-    for window in _PACE_WINDOWS:
-        recent = [time for time in newest if now - time <= window]
-        if len(recent) >= FEW:
-            seconds = max((now - recent[-1]).total_seconds(), 1)
-            return _pace_in_words(len(recent) / seconds, counts)
-    return ""
-
-
-def _pace_in_words(per_second: float, counts: Counts) -> str:
-    left = counts.running + counts.of(DatasetState.UNPROCESSED.value)
+def pace(counts: Counts, per_second: float | None) -> str:
+    """How fast a project's datasets are completed and how long the rest will take, in words; "" where nobody knows."""
+    left = seconds_left(counts.by_state, per_second)
+    if per_second is None or left == 0:
+        return ""
     size, unit = (3600, "hour") if per_second * 3600 >= 1 else (86400, "day")
     rate = f"{per_second * size:.2g}" if per_second * size < 10 else f"{per_second * size:,.0f}"
-    if not left:
-        return ""
-    if not counts.running:
+    if left is None:
         return f"Nothing is running; lately {rate} per {unit}"
-    return f"About {_roughly(left / per_second)} left at {rate} per {unit}"
+    return f"About {_roughly(left)} left at {rate} per {unit}"
 
 
 def _roughly(seconds: float) -> str:

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from django.core.paginator import Paginator
-from django.utils import timezone
 from django.views.generic import TemplateView
 
 from crunch_tasks.contract import DatasetState
-from server.models import Item, Project
-from server.pages import find, grid
+from server.models import Item
+from server.pages import find, grid, looks
 from server.pages.allowed import allowed
-from server.pages.looks import PACE_OF, Counts, pace
+from server.pages.looks import Counts
 from server.pages.paging import ROWS
 from server.permissions import Act, actor_of
+from server.services import pace
 
 STATES = (DatasetState.RUNNING, DatasetState.FAILED, DatasetState.COMPLETED, DatasetState.UNPROCESSED)
 ITEMS_SHOWN = 50
@@ -55,7 +55,7 @@ class ProjectPage(TemplateView):
         return super().get_context_data(
             project=project,
             counts=counts,
-            pace=_pace(project, counts),
+            pace=looks.pace(counts, pace.of(project)),
             tabs=_tabs(counts, chosen.state),
             chosen=chosen,
             failure=grid.failure(chosen),
@@ -72,8 +72,3 @@ class ProjectPage(TemplateView):
 def _tabs(counts: Counts, current: str) -> list[Tab]:
     words = ("", *(state.value for state in STATES))
     return [Tab(word, counts.of(word), word == current) for word in words]
-
-
-def _pace(project: Project, counts: Counts) -> str:
-    done = project.datasets.completed().order_by("-updated", "-pk").values_list("updated", flat=True)
-    return pace(counts, list(done[:PACE_OF]), timezone.now())

@@ -17,6 +17,7 @@ from server.models import Dataset, Project
 from server.pages import grid
 from server.pages.looks import Counts, cells, pace
 from server.services import catalogue, claims, statuses
+from server.services.pace import per_second
 from server.services.selection import Selection
 from server.services.statuses import Event
 
@@ -211,13 +212,13 @@ HOUR, MINUTE = dt.timedelta(hours=1), dt.timedelta(minutes=1)
 def test_time_remaining_only_where_it_can_be_known(
     states: dict[str, int], done: list[dt.datetime], expected: str
 ) -> None:
-    assert pace(Counts(states), done, NOON) == expected
+    assert pace(Counts(states), per_second(done, NOON)) == expected
 
 
 def test_the_pace_is_that_of_the_last_day_after_a_long_pause() -> None:
     before_the_pause = [time - dt.timedelta(days=20) for time in times(100, MINUTE)]
     counts = Counts({"running": 1, "unprocessed": 59})
-    assert pace(counts, times(60, MINUTE) + before_the_pause, NOON) == "About 60 min left at 60 per hour"
+    assert pace(counts, per_second(times(60, MINUTE) + before_the_pause, NOON)) == "About 60 min left at 60 per hour"
 
 
 def test_the_page_tells_the_pace(browser: Client, alice: User, project: Project) -> None:
