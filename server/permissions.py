@@ -73,17 +73,20 @@ NEEDS = {
 }
 """The matrix. A manager has the rights of their own too; a member of the site's staff is a manager of every project."""
 
-CHANGES_OF = {
-    "workflow": Act.EDIT_WORKFLOW,
-    "workflow_type": Act.EDIT_WORKFLOW,
-    "paused": Act.STEER,
-    "visibility": Act.MANAGE,
-    "lease_seconds": Act.MANAGE,
-    "max_attempts": Act.MANAGE,
-    "workflow_timeout_s": Act.MANAGE,
-    "needs": Act.MANAGE,
+CHANGES_OF: dict[type[Item], dict[str, Act]] = {
+    Project: {
+        "workflow": Act.EDIT_WORKFLOW,
+        "workflow_type": Act.EDIT_WORKFLOW,
+        "paused": Act.STEER,
+        "visibility": Act.MANAGE,
+        "lease_seconds": Act.MANAGE,
+        "max_attempts": Act.MANAGE,
+        "workflow_timeout_s": Act.MANAGE,
+        "needs": Act.MANAGE,
+    },
+    Dataset: {"locked": Act.STEER},
 }
-"""The acts that changes of these fields of a project are; of any other field it is EDIT."""
+"""The acts that changes of these fields of a project or a dataset are; of any other field it is EDIT."""
 
 
 class Actor:

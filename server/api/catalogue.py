@@ -92,15 +92,27 @@ class NodeViews(tags.TaggedViews, API, viewsets.ModelViewSet[Any]):
         edits.delete(actor_of(self.request), instance)
 
 
-class ProjectViews(NodeViews):
+class SteeredViews(NodeViews):
+    """Of nodes that are processed: who may steer that may change some of their fields, and retry them."""
+
     acts: ClassVar = {
         **CATALOGUE_ACTS,
-        "create": Act.CREATE_PROJECT,
         # Which field needs which act is in CHANGES_OF; whoever may change any of them gets that far.
         "update": Act.STEER,
         "partial_update": Act.STEER,
-        "destroy": Act.MANAGE,
         "retry": Act.STEER,
+    }
+
+    def perform_update(self, serializer: Any) -> None:
+        edits.require_changes(actor_of(self.request), serializer.instance, serializer.validated_data)
+        super().perform_update(serializer)
+
+
+class ProjectViews(SteeredViews):
+    acts: ClassVar = {
+        **SteeredViews.acts,
+        "create": Act.CREATE_PROJECT,
+        "destroy": Act.MANAGE,
         "reset_failed": Act.STEER,
     }
     queryset = Project.objects.order_by("pk")
@@ -109,10 +121,6 @@ class ProjectViews(NodeViews):
 
     def get_queryset(self) -> QuerySet[Project]:
         return super().get_queryset().filter(pk__in=actor_of(self.request).projects(Act.SEE).values("pk"))
-
-    def perform_update(self, serializer: Any) -> None:
-        edits.require_changes(actor_of(self.request), serializer.instance, serializer.validated_data)
-        super().perform_update(serializer)
 
     @extend_schema(
         request=None,
@@ -142,8 +150,8 @@ class ProjectViews(NodeViews):
         return done
 
 
-class DatasetViews(NodeViews):
-    acts: ClassVar = {**CATALOGUE_ACTS, "reset": Act.STEER, "retry": Act.STEER}
+class DatasetViews(SteeredViews):
+    acts: ClassVar = {**SteeredViews.acts, "reset": Act.STEER}
     queryset = Dataset.objects.select_related("parent", "project").prefetch_related("attributes").order_by("pk")
     serializer_class = DatasetSerializer
     lists = DATASETS

@@ -133,7 +133,7 @@ class EditProject(EditPage):
         return super().get_context_data(delete=delete, **kwargs)
 
     def denied(self) -> dict[str, str]:
-        reasons = {name: refusal(self.request, act, self.project) for name, act in CHANGES_OF.items()}
+        reasons = {name: refusal(self.request, act, self.project) for name, act in CHANGES_OF[Project].items()}
         fields = ProjectForm.base_fields
         return super().denied() | {name: reason for name, reason in reasons.items() if reason and name in fields}
 

@@ -13,11 +13,11 @@ from server.permissions import CHANGES_OF, Act, Actor, project_of
 from server.services import audit, catalogue, queue, workflows
 
 
-def require_changes(actor: Actor, project: Project, values: Mapping[str, Any]) -> None:
-    """Raises PermissionDenied unless the actor may change those fields of the project that `values` would change."""
+def require_changes(actor: Actor, node: Project | Dataset, values: Mapping[str, Any]) -> None:
+    """Raises PermissionDenied unless the actor may change those fields of the node that `values` would change."""
     for name, value in values.items():
-        if value != getattr(project, name):
-            actor.require(CHANGES_OF.get(name, Act.EDIT), project)
+        if value != getattr(node, name):
+            actor.require(CHANGES_OF[type(node)].get(name, Act.EDIT), project_of(node))
 
 
 def save_changes(node: Item, author: User | AnonymousUser, values: Mapping[str, Any]) -> None:
