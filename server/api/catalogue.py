@@ -14,7 +14,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from server.api import tags
-from server.api.base import API, problems
+from server.api.base import API, problems, signed_in
+from server.api.claims import CancelAnswerSerializer
 from server.api.fields import ActSerializer
 from server.api.filters import DATASETS, ITEMS, PROJECTS
 from server.api.nodes import DatasetSerializer, ItemSerializer, ProjectSerializer
@@ -151,7 +152,7 @@ class ProjectViews(SteeredViews):
 
 
 class DatasetViews(SteeredViews):
-    acts: ClassVar = {**SteeredViews.acts, "reset": Act.STEER}
+    acts: ClassVar = {**SteeredViews.acts, "cancel": Act.STEER, "reset": Act.STEER}
     queryset = Dataset.objects.select_related("parent", "project").prefetch_related("attributes").order_by("pk")
     serializer_class = DatasetSerializer
     lists = DATASETS
@@ -167,6 +168,16 @@ class DatasetViews(SteeredViews):
 
     def get_serializer_context(self) -> dict[str, Any]:
         return {**super().get_serializer_context(), "tree": self.tree}
+
+    @extend_schema(request=None, responses={200: CancelAnswerSerializer, **problems(401, 403, 404, 409)})
+    @action(detail=True, methods=["post"])
+    def cancel(self, request: Request, **_: Any) -> Response:
+        """Ask for the end of the dataset's run; its client learns of it with the next heartbeat. 409: there is none."""
+        dataset = self.get_object()
+        with transaction.atomic():
+            claim = datasets.cancel(signed_in(request), dataset)
+            audit.note(actor_of(request), "cancel", dataset.slug, dataset.project)
+        return Response(CancelAnswerSerializer(claim).data)
 
     @extend_schema(request=ResetSerializer, responses={200: DatasetSerializer, **problems(400, 401, 403, 404)})
     @action(detail=True, methods=["post"])

@@ -16,7 +16,7 @@ from server.models import Dataset
 from server.pages import find
 from server.pages.datasets import may_cancel
 from server.permissions import Act, actor_of
-from server.services import audit, claims
+from server.services import audit
 from server.services import datasets as services
 
 
@@ -48,9 +48,9 @@ class Cancel(DatasetAction):
     name = "cancel"
 
     def act(self, user: User, dataset: Dataset) -> str:
-        if not may_cancel(dataset) or dataset.claim_id is None:
-            raise Refused("There is no run to cancel (any more).", 409)
-        claim = claims.cancel(user, dataset.claim_id)
+        if not may_cancel(dataset):
+            raise Refused(services.NO_RUN, 409)
+        claim = services.cancel(user, dataset)
         if claim.ended is not None:
             return "The run is cancelled. Its client had not been heard of for too long."
         return "The run's client is told to stop with its next heartbeat."

@@ -1,19 +1,22 @@
-"""What a person decides about datasets: process them once more, hold, let go.
+"""What a person decides about datasets: process them once more, cancel, hold, let go.
 
 `retry` is for people and refuses what is being processed; `reset` takes the dataset from whoever has it.
 """
 
 from __future__ import annotations
 
+from django.contrib.auth.models import User
 from django.db import transaction
 
 from crunch_tasks.contract import DatasetState
 from crunch_tasks.errors import Refused
-from server.models import Dataset, Project
+from server.models import Claim, Dataset, Project
 from server.models.claims import ClaimEnd
-from server.services import bulk, life
+from server.services import bulk, claims, life
 from server.services.bulk import Outcome
 from server.services.selection import Selection
+
+NO_RUN = "There is no run to cancel (any more)."
 
 
 def retry(dataset_id: int, *, take_files: bool = False, fence: int | None = None, dry_run: bool = False) -> Outcome:
@@ -43,6 +46,13 @@ def retry_failed(project: Project, *, dry_run: bool = False) -> Outcome:
 def is_running(dataset: Dataset) -> bool:
     """Whether the dataset has a run that can be cancelled. An old client's, without a claim, cannot."""
     return dataset.state == DatasetState.RUNNING.value and dataset.claim_id is not None
+
+
+def cancel(user: User, dataset: Dataset) -> Claim:
+    """A person's wish that the dataset's run ends, as `claims.cancel` has it. Raises Refused: 409 `claim_ended`."""
+    if dataset.claim_id is None or not is_running(dataset):
+        raise Refused(NO_RUN, 409, "claim_ended")
+    return claims.cancel(user, dataset.claim_id)
 
 
 def reset(dataset_id: int, *, take_files: bool = False) -> Dataset:

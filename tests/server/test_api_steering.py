@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from rest_framework.test import APIClient
 
-from server.models import Dataset
+from server.models import Change, Dataset
 from tests.server.test_permissions import World
-from tests.support.calls import signed_in
+from tests.support.calls import claim, expire, signed_in
 
 pytestmark = pytest.mark.django_db
 
@@ -60,3 +60,31 @@ def test_a_refusal_says_what_the_act_needs(world: World) -> None:
     assert "needs the role runner; yours is viewer" in told
     told = signed_in(world.people["runner"]).patch(ADDRESS, {"priority": 1}, format="json").json()["detail"]
     assert "needs the role editor; yours is runner" in told
+
+
+def test_whoever_steers_cancels_what_somebody_else_runs(world: World, who: str, by: APIClient) -> None:
+    held = claim(signed_in(world.people["manager"]), dataset="birds:one").json()
+    cancelled = by.post(f"{ADDRESS}cancel/")
+    asked = signed_in(world.people["manager"]).post(
+        f"/api/claims/{held['claim']}/heartbeat/", {"fence": held["fence"]}, format="json"
+    )
+    if who not in STEERS:
+        assert (cancelled.status_code, asked.json()["cancel"]) == (403, False)
+        return
+    assert (cancelled.status_code, cancelled.json()["claim"], cancelled.json()["ended"]) == (200, held["claim"], None)
+    assert (asked.json()["cancel"], asked.json()["cancelled_by"]) == (True, who)
+    # Whoever did not get the answer asks again.
+    assert by.post(f"{ADDRESS}cancel/").json() == cancelled.json()
+    noted = Change.objects.filter(act="cancel").earliest("pk")
+    assert (noted.target, noted.user) == ("birds:one", world.people[who])
+
+
+def test_there_is_nothing_to_cancel_and_a_lost_run_fails_now(world: World) -> None:
+    api = signed_in(world.people["runner"])
+    assert api.post(f"{ADDRESS}cancel/").json()["code"] == "claim_ended"
+    claim(api, dataset="birds:one")
+    expire(world.dataset.pk)
+    assert api.post(f"{ADDRESS}cancel/").json()["end_reason"] == "cancelled"
+    assert Dataset.objects.get().state == "failed"
+    refused = api.post(f"{ADDRESS}cancel/")
+    assert (refused.status_code, refused.json()["detail"]) == (409, "There is no run to cancel (any more).")
