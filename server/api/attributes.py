@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from django.db.models import QuerySet
 from rest_framework import serializers, viewsets
 
+from server.api import tags
 from server.api.base import API
 from server.api.fields import ItemSlugField
 from server.api.filters import ATTRIBUTES
@@ -29,7 +30,8 @@ class AttributeSerializer(serializers.ModelSerializer[Attribute]):
         return Attribute.objects.create(kind=self.kind, **validated_data)
 
 
-class AttributeViews(API, viewsets.ModelViewSet[Attribute]):
+@tags.documented
+class AttributeViews(tags.TaggedViews, API, viewsets.ModelViewSet[Attribute]):
     """The attributes of one kind, of the items that the caller sees."""
 
     acts: ClassVar = CATALOGUE_ACTS

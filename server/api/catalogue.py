@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import Http404
-from drf_spectacular.utils import extend_schema, extend_schema_view, inline_serializer
+from drf_spectacular.utils import extend_schema, inline_serializer
 from rest_framework import exceptions, serializers, viewsets
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -58,14 +58,8 @@ def _retried(done: bulk.Outcome, dry_run: bool) -> Response:
     return Response(RetriedSerializer(told).data)
 
 
-@extend_schema_view(
-    retrieve=extend_schema(parameters=[tags.ETAG]),
-    update=extend_schema(parameters=[tags.IF_MATCH, tags.ETAG]),
-    partial_update=extend_schema(parameters=[tags.IF_MATCH, tags.ETAG]),
-    destroy=extend_schema(parameters=[tags.IF_MATCH]),
-)
+@tags.documented
 class NodeViews(tags.TaggedViews, API, viewsets.ModelViewSet[Any]):
-    is_tagged = True
     acts: ClassVar = CATALOGUE_ACTS
     lookup_field = "slug"
     lookup_value_regex = "[^/]+"

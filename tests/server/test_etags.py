@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -16,6 +17,9 @@ from server.site import environment
 from tests.support.calls import claim, signed_in
 
 NODES = ["/api/projects/birds/", "/api/datasets/birds:one/", "/api/items/birds:one:nest/"]
+
+
+PLACE = {"latitude": "1.000000000", "longitude": "2.000000000"}
 
 
 @pytest.fixture
@@ -42,6 +46,30 @@ def test_an_edit_goes_through_once_for_each_version_that_was_read(api: APIClient
     assert api.patch(address, {"description": "any"}, headers={"If-Match": "*"}).status_code == 200
     newest = api.get(address)["ETag"]
     assert api.delete(address, headers={"If-Match": f'"x", {newest}'}).status_code == 204
+    assert api.delete(address, headers={"If-Match": "*"}).status_code == 404
+
+
+@pytest.mark.parametrize(("kind", "old", "new"), [("int", {"value": 1}, 2), ("lat-long", PLACE, "3.000000000")])
+def test_an_attribute_is_edited_once_for_each_version_that_was_read(
+    api: APIClient, dataset: Dataset, kind: str, old: dict[str, Any], new: Any
+) -> None:
+    told = {"item": dataset.slug, "key": "k", **old}
+    address = f"/api/attributes/{kind}/{api.post(f'/api/attributes/{kind}/', told).json()['id']}/"
+    read = api.get(address)["ETag"]
+    part = next(iter(old))
+    changed = api.patch(address, {part: new}, headers={"If-Match": read})
+    assert (changed.status_code, changed.json()[part]) == (200, new)
+    assert changed["ETag"] == api.get(address)["ETag"] != read
+    for call in (
+        lambda: api.patch(address, {"key": "theirs"}, headers={"If-Match": read}),
+        lambda: api.put(address, told, headers={"If-Match": read}),
+        lambda: api.delete(address, headers={"If-Match": read}),
+    ):
+        answer = call()
+        assert (answer.status_code, answer.json()["code"]) == (412, "changed")
+        assert answer.json()["detail"].startswith("birds:one k has changed")
+    assert api.get(address).json()[part] == new
+    assert api.delete(address, headers={"If-Match": changed["ETag"]}).status_code == 204
     assert api.delete(address, headers={"If-Match": "*"}).status_code == 404
 
 
