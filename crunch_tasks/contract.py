@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any
 
+from crunch_tasks.escapes import without_escapes
+
 
 class Stage(IntEnum):
     """The three parts of a dataset's run, in their order."""
@@ -102,8 +104,9 @@ def cap_note(text: str, limit: int = NOTE_BYTES) -> str:
 
 
 def cap_log_tail(text: str, limit: int = LOG_TAIL_BYTES) -> str:
-    """The end of `text`, fit for a heartbeat: no NUL, no lone surrogates, at most `limit` bytes, whole lines."""
-    clean = text.replace("\x00", "").encode("utf-8", "replace")
+    """The end of `text`, fit for a heartbeat: plain text, no lone surrogates, at most `limit` bytes, whole lines."""
+    # First, so that no sequence is cut.
+    clean = without_escapes(text).replace("\x00", "").encode("utf-8", "replace")
     if len(clean) > limit:
         clean = clean[-limit:]
         # Only one line that is longer than all may begin in its middle.

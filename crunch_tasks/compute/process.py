@@ -20,6 +20,7 @@ from crunch_tasks.compute.environment import WORKSPACE
 from crunch_tasks.compute.leftovers import end_leftovers
 from crunch_tasks.crash import Point, reached
 from crunch_tasks.errors import WorkflowFailed, WorkspaceError
+from crunch_tasks.escapes import without_escapes
 
 POLL_S = 0.2
 GRACE_S = 8.0
@@ -77,7 +78,7 @@ def run(
             report["returncode"],
             report["signal"],
             timed_out,
-            read_tail(log_fd, log_start).decode("utf-8", "replace"),
+            without_escapes(read_tail(log_fd, log_start).decode("utf-8", "replace")),
             report["survivors"],
             report["log_error"],
         )
