@@ -162,10 +162,12 @@ def test_datasets_by_state(browser: Client, alice: User, project: Project) -> No
 
 def test_a_token_is_shown_to_its_owner_alone(visitor: Client, browser: Client, alice: User, bob: User) -> None:
     assert visitor.get("/account/").headers["Location"].startswith("/accounts/login/")
-    assert "CRUNCH_TOKEN" not in browser.get("/account/").content.decode()
+    without = browser.get("/account/")
+    assert "CRUNCH_TOKEN" not in without.content.decode() and "You have none yet" in words(without)
     key = Token.objects.create(user=alice).key
     page = browser.get("/account/")
     assert f"CRUNCH_TOKEN={key}" in page.content.decode()
+    assert "You have the plain one below" in words(page) and "none yet" not in words(page)
     assert "export CRUNCH_URL=http://testserver\n" in page.content.decode()
     assert "no-store" in page.headers["Cache-Control"]
     visitor.force_login(bob)
