@@ -151,13 +151,23 @@ def _parents(path: str) -> Iterator[str]:
 
 
 def _receive(request: HttpRequest, size: int, file: IO[bytes]) -> str:
-    """Write the request's body to `file`; its MD5. Raises Refused when it is not as long as announced."""
+    """Write the request's body to `file`; its MD5. Raises Refused when it is cut short or there is no room."""
     digest = hashlib.md5(usedforsecurity=False)
     received = 0
     while block := request.read(BLOCK):
         digest.update(block)
-        file.write(block)
+        _write(file, block)
         received += len(block)
     if received != size:
         raise Refused(f"Only {received} of {size} bytes arrived. Send the file again.", 400, "cut_short")
     return digest.hexdigest()
+
+
+def _write(file: IO[bytes], block: bytes) -> None:
+    try:
+        file.write(block)
+        # At once: nobody would explain what a later read finds not to be written.
+        file.flush()
+    except OSError as error:
+        told = f"The server has no room to take the file in ({error.strerror} in its temporary folder)."
+        raise Refused(f"{told} Tell who runs it, or send the file with: crunch push", 507, "no_room") from error

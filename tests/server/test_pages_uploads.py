@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,29 @@ def test_too_large_or_cut_short_or_of_no_length(
     assert send(editor, dataset, "a", b"1", CONTENT_LENGTH="").status_code == 411
     assert send(editor, dataset, "a", b"1", CONTENT_TYPE="text/html").status_code == 415
     assert kept(folder) == {}
+
+
+def test_a_server_without_a_place_for_the_file_says_so(
+    editor: Client, dataset: Dataset, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "LARGE", 3)
+    monkeypatch.setattr("tempfile.tempdir", str(folder / "gone"))
+    answer = send(editor, dataset, "a", b"1234")
+    assert (answer.status_code, answer.json()["code"]) == (507, "no_room")
+    assert "No such file or directory in its temporary folder" in answer.json()["detail"]
+    assert send(editor, dataset, "a", b"123").status_code == 201
+
+    class Full(io.BytesIO):
+        def flush(self) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("tempfile.SpooledTemporaryFile", lambda _size: Full())
+    full = send(editor, dataset, "b", b"1")
+    assert (full.status_code, full.json()["detail"].split(".")[0]) == (
+        507,
+        "The server has no room to take the file in (No space left on device in its temporary folder)",
+    )
+    assert kept(folder).keys() == {f"{dataset.base_file_path}/a"}
 
 
 def test_a_file_that_is_there_is_replaced_only_when_asked_to(editor: Client, dataset: Dataset, folder: Path) -> None:
