@@ -15,7 +15,7 @@ from server.api.fields import ActSerializer
 from server.api.parts import ProjectPart
 from server.models.items import SLUG_LENGTH
 from server.permissions import Act, actor_of
-from server.services import audit, bulk, failures
+from server.services import bulk, failures
 from server.services.bulk import Operation
 from server.services.selection import Selection
 
@@ -86,7 +86,5 @@ class OperationsView(ProjectPart, API):
         asked = sent.validated_data
         chosen = Selection(project, asked.get("state", ""), asked.get("search", ""), asked.get("failure"))
         operation = Operation(asked["operation"])
-        done = bulk.perform(chosen, operation, dry_run=asked["dry_run"])
-        if done.count and not asked["dry_run"]:
-            audit.note(actor_of(request), operation.value, project.slug, project, after=chosen.told(done.count))
+        done = bulk.perform(chosen, operation, dry_run=asked["dry_run"], actor=actor_of(request))
         return Response(OutcomeSerializer({**vars(done), "dry_run": asked["dry_run"]}).data)

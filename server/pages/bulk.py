@@ -12,7 +12,7 @@ from django.views.generic import TemplateView
 from server.models import Project
 from server.pages import find, grid
 from server.permissions import Act, actor_of
-from server.services import audit, bulk
+from server.services import bulk
 from server.services.bulk import Operation, Outcome
 from server.services.selection import Selection
 
@@ -59,8 +59,7 @@ class BulkAct(TemplateView):
     def post(self, request: HttpRequest, project: str) -> HttpResponse:
         found = find.project(request, project, self.acts["post"])
         chosen = _chosen(request, found)
-        done = bulk.perform(chosen, self.operation)
-        audit.note(actor_of(request), self.operation.value, found.slug, found, after=chosen.told(done.count))
+        done = bulk.perform(chosen, self.operation, actor=actor_of(request))
         messages.success(request, told(self.operation, done.count))
         return redirect("crunch:project", project)
 

@@ -21,11 +21,11 @@ def note(
     project: Project | None = None,
     before: Mapping[str, Any] | None = None,
     after: Mapping[str, Any] | None = None,
-) -> None:
+) -> Change:
     """Note that the actor did this. Of `before` and `after`, values of JSON, only what differs is kept."""
     old, new = dict(before or {}), dict(after or {})
     differs = [name for name in {**old, **new} if name not in old or name not in new or old[name] != new[name]]
-    Change.objects.create(
+    return Change.objects.create(
         project=project,
         project_slug=project.slug if project is not None else "",
         user=actor.user if isinstance(actor.user, User) else None,
@@ -35,6 +35,12 @@ def note(
         before={name: _short(old[name]) for name in differs if name in old} or None,
         after={name: _short(new[name]) for name in differs if name in new} or None,
     )
+
+
+def amend(change: Change, after: Mapping[str, Any]) -> None:
+    """More of what was noted has been done."""
+    change.after = {**(change.after or {}), **after}
+    change.save(update_fields=["after"])
 
 
 def _short(value: Any) -> Any:

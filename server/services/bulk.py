@@ -1,7 +1,7 @@
 """What a person decides about many datasets of a project at once: process them once more, hold, let go.
 
 In batches, each a short transaction of its own, so that claims and statuses of other datasets do not wait for long; of
-an act that is interrupted a part is done, and doing it again does the rest.
+an act that is interrupted a part is done and noted, and doing it again does the rest.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from django.db.models import Count, F, Q
 from django.utils import timezone
 
 from crunch_tasks.contract import DatasetState
-from server.models import Claim, Dataset
+from server.models import Change, Claim, Dataset
 from server.models.claims import ClaimEnd
 from server.models.datasets import DatasetQuerySet
-from server.services import counts, life
+from server.permissions import Actor
+from server.services import audit, counts, life
 from server.services.selection import Selection
 
 LISTED = 100
@@ -54,13 +55,14 @@ class Outcome:
     more: bool = False
 
 
-def perform(chosen: Selection, operation: Operation, *, dry_run: bool = False) -> Outcome:
-    """Do `operation` to those of the chosen datasets that it changes."""
+def perform(chosen: Selection, operation: Operation, *, dry_run: bool = False, actor: Actor | None = None) -> Outcome:
+    """Do `operation` to those of the chosen datasets that it changes. With an `actor` the audit trail tells of it."""
     rows = _changed_by(operation, chosen.rows()).order_by("key")
     if dry_run:
         return _counted(rows) if chosen.text else _foreseen(chosen, operation, rows)
     slugs = _slugs(rows)
-    count, held, running = _in_batches(rows, operation)
+    trail = Trail(chosen, operation, actor) if actor else None
+    count, held, running = _in_batches(rows, operation, trail)
     return Outcome(count, slugs, held, running)
 
 
@@ -134,7 +136,25 @@ def changed_numbers(operation: Operation, every: Mapping[str, int], held: Mappin
     return +Counter(found)
 
 
-def _in_batches(rows: DatasetQuerySet, operation: Operation) -> tuple[int, int, int]:
+@dataclass
+class Trail:
+    """The line of the audit trail: written with the first batch, and with each further one its count."""
+
+    chosen: Selection
+    operation: Operation
+    actor: Actor
+    line: Change | None = None
+
+    def note(self, count: int) -> None:
+        told = self.chosen.told(count)
+        if self.line is None:
+            project = self.chosen.project
+            self.line = audit.note(self.actor, self.operation.value, project.slug, project, after=told)
+        else:
+            audit.amend(self.line, {"count": count})
+
+
+def _in_batches(rows: DatasetQuerySet, operation: Operation, trail: Trail | None) -> tuple[int, int, int]:
     """Do it; how many datasets were changed, how many of them were held, and how many running."""
     count = held = running = 0
     last = ""
@@ -145,8 +165,10 @@ def _in_batches(rows: DatasetQuerySet, operation: Operation) -> tuple[int, int, 
             if not batch:
                 return count, held, running
             _change([pk for pk, *_ in batch], operation)
+            count += len(batch)
+            if trail:
+                trail.note(count)
         last = batch[-1][1]
-        count += len(batch)
         held += sum(locked for *_, locked, _ in batch)
         running += sum(state == DatasetState.RUNNING.value for *_, state in batch)
 

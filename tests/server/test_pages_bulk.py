@@ -10,10 +10,11 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.test import Client
+from rest_framework.test import APIClient
 
 from crunch_tasks.contract import ClaimRequest, DatasetState, Stage, State
 from crunch_tasks.errors import Refused
-from server.models import Dataset, Failure, Project
+from server.models import Change, Dataset, Failure, Project
 from server.services import bulk, catalogue, claims, statuses
 from server.services.bulk import Operation
 from server.services.selection import Selection
@@ -95,6 +96,33 @@ def test_a_reset_takes_datasets_from_those_who_have_them(
     with pytest.raises(Refused) as lost:
         claims.heartbeat(alice, taken[0].pk, taken[0].fence)
     assert "the claim has ended: Reset" in str(lost.value)
+
+
+def test_of_an_act_that_died_in_its_middle_the_audit_trail_tells_what_was_done(
+    browser: Client, api: APIClient, birds: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.services.bulk.BATCH", 2)
+    change, calls = bulk._change, []
+
+    def die_at_the_third(pks: list[int], operation: Operation) -> None:
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        calls.append(pks)
+        change(pks, operation)
+
+    monkeypatch.setattr(bulk, "_change", die_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        browser.post(f"{PROJECT}hold")
+    monkeypatch.setattr(bulk, "_change", change)
+    lines = Change.objects.filter(act="hold").order_by("pk")
+    held = birds.datasets.filter(locked=True).count()
+    assert [line.after["count"] for line in lines if line.after] == [4]
+    browser.post(f"{PROJECT}hold")
+    api.post("/api/projects/birds/operations/", {"operation": "let-go", "search": "reads"}, format="json")
+    assert [line.after["count"] for line in lines.all() if line.after] == [4, 5 - held]
+    (let_go,) = Change.objects.filter(act="let-go")
+    count = birds.datasets.filter(locked=False).count()
+    assert let_go.after == {"count": count, "state": "", "search": "reads", "failure": None}
 
 
 def test_the_page_offers_the_acts_for_what_it_lists(browser: Client, birds: Project) -> None:
