@@ -66,6 +66,9 @@ LOG_TAIL_BYTES = 8 * 1024
 """The most that a heartbeat tells of the end of a workflow's output, in bytes of UTF-8."""
 
 PAGE_SIZE = 20
+"""How many rows a page of a list has, unless more or fewer are asked for."""
+
+LARGEST_PAGE = 500
 
 DIAGNOSTICS: Mapping[str, type] = {
     "agent_user": str,

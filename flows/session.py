@@ -116,8 +116,8 @@ class Session:
     def others_work(self, project: str) -> bool:
         """Whether a dataset (of `project`) is running; once all of our own have ended, it is another client's."""
         projects = [project] if project else [str(row["slug"]) for row in self.client.pages("api/projects/")]
-        running = DatasetState.RUNNING.value
-        return any(any(self.client.pages("api/datasets/", project=slug, state=running)) for slug in projects)
+        running = {"state": DatasetState.RUNNING.value, "page_size": "1"}
+        return any(any(self.client.pages("api/datasets/", project=slug, **running)) for slug in projects)
 
     def give_blocked_back(self) -> None:
         """Release the datasets that could not be processed here, so that others may."""

@@ -21,7 +21,7 @@ import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_before_delay
 
 from crunch_tasks import __version__
-from crunch_tasks.contract import Claim, ClaimRequest, StatusEvent
+from crunch_tasks.contract import LARGEST_PAGE, Claim, ClaimRequest, StatusEvent
 from crunch_tasks.errors import ServerError, ServerUnavailable, UsageError
 from crunch_tasks.link import backoff
 from crunch_tasks.link.answers import USUAL, Options, body_of
@@ -191,8 +191,8 @@ class CrunchClient:
         return str(self._object("GET", path).get("dataset", ""))
 
     def pages(self, path: str, **query: str) -> Iterator[Mapping[str, Any]]:
-        """All entries of a list such as `api/statuses/`, page by page."""
-        target: str | None = str(httpx.URL(path, params=query)) if query else path
+        """All entries of a list such as `api/statuses/`, page by page: of `page_size`, or as large as there are."""
+        target: str | None = str(httpx.URL(path, params={"page_size": str(LARGEST_PAGE), **query}))
         while target is not None:
             page = self._object("GET", target)
             try:

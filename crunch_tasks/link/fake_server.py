@@ -364,7 +364,9 @@ class FakeServer:
         answer = {"project": found["parent"], "dataset": found["slug"]} if found else {"project": "", "dataset": ""}
         return httpx.Response(200, json=answer)
 
-    def _list(self, _user: str, _body: Body, kind: str, page: str = "1", **asked: str) -> httpx.Response:
+    def _list(
+        self, _user: str, _body: Body, kind: str, page: str = "1", page_size: str = "20", **asked: str
+    ) -> httpx.Response:
         rows: list[Body] = {
             "projects": list(self.projects.values()),
             "datasets": [
@@ -375,10 +377,11 @@ class FakeServer:
             ],
             "statuses": self.statuses,
         }[kind]
-        end = int(page) * 20
-        more = httpx.URL(f"{self.url}/api/{kind}/", params={**asked, "page": int(page) + 1})
+        size = int(page_size)
+        end = int(page) * size
+        more = httpx.URL(f"{self.url}/api/{kind}/", params={**asked, "page": int(page) + 1, "page_size": size})
         following = str(more) if end < len(rows) else None
-        results = rows[end - 20 : end]
+        results = rows[end - size : end]
         return httpx.Response(200, json={"count": len(rows), "next": following, "previous": None, "results": results})
 
     def _create(self, _user: str, body: Body, kind: str) -> httpx.Response:

@@ -21,7 +21,7 @@ from server.services.selection import LAST_CHARACTER
 
 Rows = QuerySet[Any]
 
-OTHERS = {"ordering", "cursor", "page", "format"}
+OTHERS = {"ordering", "cursor", "page", "page_size", "format"}
 """The parameters of a list that are no filters."""
 
 NAMES = {"project": "project", "parent": "item", "item": "item"}

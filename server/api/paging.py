@@ -14,13 +14,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import remove_query_param, replace_query_param
 
-from crunch_tasks.contract import PAGE_SIZE
+from crunch_tasks.contract import LARGEST_PAGE, PAGE_SIZE
 
 COUNTED = 1000
 """Lists of more rows are not counted."""
 
 NUMBERED = 500
-"""The most pages that can be asked for by number: the database has to walk over all rows before such a page."""
+"""The most pages of the usual size that can be asked for by number: the database has to walk over all rows before."""
 
 INT64 = 2**63 - 1
 
@@ -35,25 +35,26 @@ class Pages(BasePagination):
         (ordering,) = queryset.query.order_by
         self.field = str(ordering).removeprefix("-")
         self.address = remove_query_param(request.build_absolute_uri(), "page")
+        self.size = _page_size(request.query_params.get("page_size"))
         number, cursor = request.query_params.get("page"), request.query_params.get("cursor")
         count = queryset.order_by()[: COUNTED + 1].count()
         self.count = count if count <= COUNTED else None
         if cursor is not None:
             backwards, value = _read(cursor, int if self.field == "pk" else str)
             return self._from(queryset, backwards, value, descending=str(ordering).startswith("-"))
-        return self._numbered(queryset, _page_number(number) if number is not None else 1)
+        return self._numbered(queryset, _page_number(number, self.size) if number is not None else 1)
 
     def _numbered(self, queryset: QuerySet[Any], number: int) -> list[Any]:
-        first = (number - 1) * PAGE_SIZE
-        rows = list(queryset[first : first + PAGE_SIZE + 1])
+        first = (number - 1) * self.size
+        rows = list(queryset[first : first + self.size + 1])
         if number > 1 and not rows:
             raise exceptions.NotFound(f"There is no page {number}.")
-        return self._linked(rows[:PAGE_SIZE], before=number > 1, after=len(rows) > PAGE_SIZE)
+        return self._linked(rows[: self.size], before=number > 1, after=len(rows) > self.size)
 
     def _from(self, queryset: QuerySet[Any], backwards: bool, value: Any, *, descending: bool) -> list[Any]:
         rows = queryset.filter(**{f"{self.field}__{'lt' if descending != backwards else 'gt'}": value})
-        found = list((rows.reverse() if backwards else rows)[: PAGE_SIZE + 1])
-        more, kept = len(found) > PAGE_SIZE, found[:PAGE_SIZE]
+        found = list((rows.reverse() if backwards else rows)[: self.size + 1])
+        more, kept = len(found) > self.size, found[: self.size]
         if backwards:
             return self._linked(kept[::-1], before=more, after=True)
         return self._linked(kept, before=True, after=more)
@@ -96,13 +97,33 @@ class Pages(BasePagination):
                 "schema": {"type": "integer", "minimum": 1, "maximum": NUMBERED},
                 "description": "A page by its number; better follow `next`.",
             },
+            {
+                "name": "page_size",
+                "in": "query",
+                "required": False,
+                "schema": {"type": "integer", "minimum": 1, "maximum": LARGEST_PAGE, "default": PAGE_SIZE},
+                "description": "How many rows a page has, for those who read whole lists.",
+            },
         ]
 
 
-def _page_number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 0 < int(text[:9]) <= NUMBERED):
-        raise exceptions.NotFound(f"A page's number is 1 to {NUMBERED}. Follow `next` for what is beyond.")
+def _page_number(text: str, size: int) -> int:
+    most = max(NUMBERED * PAGE_SIZE // size, 1)
+    if not (_is_number(text) and 0 < int(text) <= most):
+        raise exceptions.NotFound(f"A page's number is 1 to {most}. Follow `next` for what is beyond.")
     return int(text)
+
+
+def _page_size(text: str | None) -> int:
+    if text is None:
+        return PAGE_SIZE
+    if not (_is_number(text) and 0 < int(text) <= LARGEST_PAGE):
+        raise exceptions.ValidationError({"page_size": f"A page has 1 to {LARGEST_PAGE} rows."})
+    return int(text)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 10
 
 
 def _read(cursor: str, kind: type) -> tuple[bool, Any]:

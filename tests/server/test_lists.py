@@ -86,6 +86,16 @@ def test_pages_by_number_go_on_as_they_did(api: APIClient, birds: Project) -> No
         assert (answer.status_code, list(answer.json())) == (404, ["detail"])
 
 
+def test_pages_can_be_larger_and_smaller(api: APIClient, birds: Project) -> None:
+    assert [len(page) for page in walk(api, "/api/datasets/?page_size=30")] == [30, 16]
+    assert walk(api, "/api/datasets/?page_size=500&project=birds") == [ALL]
+    assert walk(api, "/api/datasets/?page_size=1&project=birds&state=failed") == [["birds:d03"], ["birds:d30"]]
+    second = api.get("/api/datasets/?page_size=40&page=2").json()
+    assert (len(second["results"]), walk(api, second["previous"], "previous")) == (6, [ALL[:40]])
+    assert [api.get(f"/api/datasets/?page_size=500&page={page}").status_code for page in (1, 2, 21)] == [200, 404, 404]
+    assert "1 to 20." in api.get("/api/datasets/?page_size=500&page=21").json()["detail"]
+
+
 def test_long_lists_are_not_counted(api: APIClient, birds: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paging, "COUNTED", 45)
     assert api.get("/api/datasets/?project=birds").json()["count"] == 45
@@ -102,7 +112,8 @@ def test_long_lists_are_not_counted(api: APIClient, birds: Project, monkeypatch:
         ("datasets/?search=!!", "search", "a letter or a digit"),
         ("datasets/?ordering=name", "ordering", "id, -id, slug, -slug"),
         ("datasets/?project=birds&state=failed&ordering=slug", "ordering", "by id, -id."),
-        ("datasets/?colour=red", "colour", "ordering, page, project, search, state"),
+        ("datasets/?colour=red", "colour", "ordering, page, page_size, project, search, state"),
+        *((f"datasets/?page_size={size}", "page_size", "1 to 500") for size in ("0", "501", "-1", "x", "", "9" * 5000)),
         ("datasets/?cursor=x", "cursor", "`next`"),
         ("datasets/?cursor=W2ZhbHNlLCAiYSJd", "cursor", "`next`"),
         ("datasets/?ordering=slug&cursor=W2ZhbHNlLCAxXQ==", "cursor", "`next`"),
@@ -110,7 +121,7 @@ def test_long_lists_are_not_counted(api: APIClient, birds: Project, monkeypatch:
         ("items/?parent=nope", "parent", "no item 'nope'"),
         ("attributes/int/?item=nope", "item", "no item 'nope'"),
         ("statuses/?dataset=x", "dataset", "number"),
-        ("projects/?state=failed", "state", "ordering, page, search"),
+        ("projects/?state=failed", "state", "ordering, page, page_size, search"),
     ],
 )
 def test_what_cannot_be_asked_for_is_refused_with_what_can(
