@@ -12,6 +12,7 @@ from crunch_tasks.contract import DatasetState
 from server.models import Dataset, Item, Status
 from server.pages import files, find, uploads
 from server.pages.allowed import allowed
+from server.pages.live import asks_for_news
 from server.pages.looks import attempt_number, timeline
 from server.pages.middleware import policy
 from server.pages.paging import HISTORY_ROWS
@@ -25,9 +26,6 @@ from server.services.uploads import MOST_BYTES, takes_files
 RUN_STATUSES = 24
 """Statuses that are looked at for the last run; a run has at most six, and a few when a stage is done again."""
 
-LIVE = "crunch-live"
-"""What the page's script sends when it asks for what changed; it needs no files, which may be slow to list."""
-
 
 class DatasetPage(TemplateView):
     template_name = "server/dataset.html"
@@ -40,8 +38,7 @@ class DatasetPage(TemplateView):
         effective = statuses.filter(effective=True).order_by("-fence", "-id")
         latest = list(effective[:RUN_STATUSES])
         may = allowed(self.request, dataset.project)
-        live = self.request.headers.get("X-Requested-With") == LIVE
-        takes = may["may_edit"] and takes_files(dataset)
+        listed = None if asks_for_news(self.request) else files.page(dataset, self.request.GET.get("files"))
         return super().get_context_data(
             project=dataset.project,
             dataset=dataset,
@@ -53,9 +50,12 @@ class DatasetPage(TemplateView):
             history=Paginator(history, HISTORY_ROWS).get_page(self.request.GET.get("page")),
             attributes=dataset.attributes.all(),
             items=Item.objects.filter(parent=dataset).prefetch_related("attributes")[:ITEMS_SHOWN],
-            files=None if live else self._files(dataset),
-            takes_files=takes,
-            direct=uploads.origin(self.request, dataset) if takes and not live else "",
+            files=listed,
+            # What could not be listed has none, so that it is tried again.
+            version="" if listed and listed.problem else files.version(dataset),
+            takes_files=takes_files(dataset),
+            # Also of a dataset that takes none now: it may later, while the page is open.
+            direct=uploads.origin(self.request, dataset) if may["may_edit"] and listed else "",
             most_bytes=MOST_BYTES,
             buttons=buttons(dataset) if may["may_steer"] else [],
             retriable=may_retry(dataset),
@@ -68,9 +68,6 @@ class DatasetPage(TemplateView):
         if context["direct"]:
             response.headers["Content-Security-Policy"] = policy(context["direct"])
         return response
-
-    def _files(self, dataset: Dataset) -> files.ListingPage:
-        return files.page(dataset, self.request.GET.get("files"))
 
 
 def buttons(dataset: Dataset) -> list[tuple[str, str]]:

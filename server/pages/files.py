@@ -49,3 +49,8 @@ def page(dataset: Dataset, number: str | None) -> ListingPage:
     except CrunchError as error:
         problem = str(error)
     return ListingPage(found, Paginator(found.files, FILE_ROWS).get_page(number), problem)
+
+
+def version(dataset: Dataset) -> str:
+    """Another one when its files may be others: a run got on, somebody sent files or decided something."""
+    return f"{dataset.state} {dataset.fence} {dataset.manifest_sha256} {dataset.modified.timestamp()}"

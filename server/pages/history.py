@@ -5,15 +5,25 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from django.core.paginator import Paginator
+from django.db.models import QuerySet
+from django.http import HttpRequest
 from django.shortcuts import get_object_or_404
 from django.views.generic import TemplateView
 
 from server.models import WorkflowVersion
 from server.pages import find
 from server.pages.allowed import allowed
+from server.pages.live import asks_for_news
 from server.pages.paging import ROWS
 from server.permissions import Act
 from server.services.workflows import changed_lines
+
+
+def newest_first(request: HttpRequest, rows: QuerySet[Any]) -> dict[str, Any]:
+    """A page of rows that only ever grow in number, counted only when there is a new one."""
+    version = rows.order_by("-pk").values_list("pk", flat=True).first()
+    page = None if asks_for_news(request) else Paginator(rows, ROWS).get_page(request.GET.get("page"))
+    return {"version": version or "none", "page": page}
 
 
 class Changes(TemplateView):
@@ -22,8 +32,8 @@ class Changes(TemplateView):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         project = find.project(self.request, kwargs.pop("project"), self.acts["get"])
-        page = Paginator(project.changes.select_related("user"), ROWS).get_page(self.request.GET.get("page"))
-        return super().get_context_data(project=project, page=page, **kwargs)
+        page = newest_first(self.request, project.changes.select_related("user"))
+        return super().get_context_data(project=project, **page, **kwargs)
 
 
 class Workflows(TemplateView):
@@ -35,8 +45,8 @@ class Workflows(TemplateView):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         project = find.project(self.request, kwargs.pop("project"), self.acts["get"])
         versions = project.workflow_versions.select_related("author").defer("text")
-        page = Paginator(versions, ROWS).get_page(self.request.GET.get("page"))
-        return super().get_context_data(project=project, page=page, **allowed(self.request, project), **kwargs)
+        page = newest_first(self.request, versions)
+        return super().get_context_data(project=project, **page, **allowed(self.request, project), **kwargs)
 
 
 class Workflow(TemplateView):

@@ -9,7 +9,7 @@ import codecs
 import contextlib
 from typing import Any
 
-from django.http import Http404, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 
@@ -17,7 +17,10 @@ from crunch_tasks.files.plan import Source
 from crunch_tasks.files.storage import Storage
 from server import streaming
 from server.models import Dataset
+from server.pages import find
 from server.pages.downloads import FileView
+from server.pages.files import version
+from server.pages.live import asks_for_news
 
 TEXT_BYTES = 64 * 1024
 """How much of a text is shown, in bytes."""
@@ -50,13 +53,17 @@ class Preview(FileView):
     """The page of one file."""
 
     def answer(self, dataset: Dataset, path: str, storage: Storage, source: Source) -> HttpResponse:
-        context = {**_place(dataset, path), "info": source, **_shown(storage, source)}
-        return render(self.request, "server/preview.html", context)
+        return self._page(dataset, path, {"info": source, **_shown(storage, source)})
 
+    def get(self, request: HttpRequest, project: str, dataset: str, path: str) -> HttpResponseBase:
+        if asks_for_news(request):
+            return self._page(find.dataset(request, project, dataset), path, {})
+        return super().get(request, project, dataset, path)
 
-def _place(dataset: Dataset, path: str) -> dict[str, Any]:
-    *folders, name = path.split("/")
-    return {"project": dataset.project, "dataset": dataset, "path": path, "folders": folders, "name": name}
+    def _page(self, dataset: Dataset, path: str, file: dict[str, Any]) -> HttpResponse:
+        *folders, name = path.split("/")
+        place = {"project": dataset.project, "dataset": dataset, "path": path, "folders": folders, "name": name}
+        return render(self.request, "server/preview.html", {**place, **file, "version": version(dataset)})
 
 
 def _shown(storage: Storage, source: Source) -> dict[str, Any]:

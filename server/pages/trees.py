@@ -21,9 +21,13 @@ class Entry(Protocol):
 
 @dataclass
 class Folder:
-    """`files` are pairs of the name in this folder and the file. `count` and `size` (bytes) are of all below it."""
+    """`files` are pairs of the name in this folder and the file. `count` and `size` (bytes) are of all below it.
+
+    `path` is that of the folder, with a slash at its end, or "" for the one that all is in.
+    """
 
     name: str = ""
+    path: str = ""
     folders: dict[str, Folder] = field(default_factory=dict)
     files: list[tuple[str, Entry]] = field(default_factory=list)
     count: int = 0
@@ -45,7 +49,7 @@ def tree(files: Iterable[Entry], shown: Iterable[Entry] | None = None) -> Folder
         *above, name = file.path.split("/", DEEPEST)
         folder = top
         for part in above:
-            folder = folder.folders.setdefault(part, Folder(part))
+            folder = folder.folders.setdefault(part, Folder(part, f"{folder.path}{part}/"))
         folder.files.append((name, file))
     for file in files:
         _count(top, file)

@@ -76,7 +76,7 @@ class Webhooks(TemplateView):
         if found is None:
             raise Refused("There is no such delivery (any more).", 404, "not_found")
         webhooks.send_again(actor_of(self.request), found)
-        return f"{found.dataset} {found.event} is sent again. Load the page anew to see the answer."
+        return f"{found.dataset} {found.event} is sent again. The answer will be told below."
 
     def _hook(self, project: Project, number: str) -> Webhook:
         found = project.webhooks.filter(pk=int(number)).first() if _is_number(number) else None

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from django.http import HttpRequest
+from django.utils import timezone
 
 from crunch_tasks.contract import DatasetState
 from crunch_tasks.errors import Refused
@@ -23,7 +24,7 @@ from crunch_tasks.files.checksums import FileContent
 from crunch_tasks.files.paths import is_internal, name_problem
 from crunch_tasks.files.plan import TAKE_FILES
 from crunch_tasks.files.storage import BLOCK, LARGE, TIMEOUT_S, Storage
-from server.models import Dataset
+from server.models import Dataset, Item
 from server.permissions import Actor
 from server.services import audit, files
 from server.services.only_one import only_one
@@ -67,7 +68,8 @@ def store(actor: Actor, dataset: Dataset, path: str, request: HttpRequest, *, re
 
 
 def noted(actor: Actor, dataset: Dataset, arrived: Arrived) -> Arrived:
-    """Write in the audit trail that the file is there."""
+    """Write in the audit trail that the file is there; open pages of the dataset list its files anew."""
+    Item.objects.filter(pk=dataset.pk).update(modified=timezone.now())
     after = {"file": arrived.path, "bytes": arrived.size}
     audit.note(actor, "upload", dataset.slug, dataset.project, after=after)
     return arrived

@@ -122,7 +122,6 @@ def test_files_are_added_by_choosing_and_by_dropping(page: Page, server: CrunchS
     no_sideways_scrolling(page)
     page.get_by_label("Replace files of the same name").check()
     drop(page, {"dropped.txt": "another"})
-    # The page comes anew when all is sent.
     expect(page.get_by_label("Replace files of the same name")).not_to_be_checked()
     assert (folder / "dropped.txt").read_text() == "another"
 

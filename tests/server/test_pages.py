@@ -13,7 +13,7 @@ from django.utils import timezone
 from rest_framework.authtoken.models import Token
 
 from crunch_tasks.contract import Stage, State
-from server.models import Attribute, Dataset, LogTail, Project
+from server.models import Attribute, Change, Dataset, LogTail, Project
 from server.services import catalogue, claims, statuses
 from server.services.statuses import Event
 from tests.support.calls import signed_in
@@ -201,6 +201,8 @@ def test_a_page_asks_the_database_as_often_for_5_rows_as_for_50(browser: Client,
             catalogue.create_item(project, name=f"part {number}")
         for number in range(count):
             Attribute.objects.create(item=dataset, kind="int", key="k", integer=number)
+            Attribute.objects.create(item=dataset, kind="lat-long", key="k", latitude=number, longitude=1)
+            Change.objects.create(project=project, user=alice, act="edit", target=str(number))
             part = catalogue.create_item(dataset, name=f"part {number}")
             Attribute.objects.create(item=part, kind="int", key="k", integer=number)
         history = dataset.statuses.get(stage=1, state=1)
@@ -211,6 +213,8 @@ def test_a_page_asks_the_database_as_often_for_5_rows_as_for_50(browser: Client,
             f"/projects/{project.slug}/",
             f"/projects/{project.slug}/?state=running&sort=updated",
             f"/projects/{project.slug}/failures",
+            f"/projects/{project.slug}/map",
+            f"/projects/{project.slug}/changes",
             address(dataset),
             f"/items/{part.slug}/",
         ]

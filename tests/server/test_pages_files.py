@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -237,9 +238,26 @@ def test_live_updates_do_not_list_the_storage(
     browser: Client, dataset: Dataset, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shown, "listing", None)
-    answer = browser.get(address(dataset).removesuffix("/files/"), headers={"X-Requested-With": "crunch-live"})
-    assert answer.status_code == 200
-    assert b"Status history" in answer.content
+    for path in ("", "/look/a.txt"):
+        place = address(dataset).removesuffix("/files/") + path
+        answer = browser.get(place, headers={"X-Requested-With": "crunch-live"})
+        assert answer.status_code == 200
+        assert b"live-file" not in answer.content
+
+
+def test_an_open_page_is_told_when_to_list_the_storage_again(browser: Client, dataset: Dataset, folder: Path) -> None:
+    place = address(dataset).removesuffix("/files/")
+
+    def version(**headers: str) -> str:
+        found = re.search('data-version="([^"]*)"', browser.get(place, headers=headers).content.decode())
+        assert found is not None
+        return found[1]
+
+    first = version()
+    assert version(**{"X-Requested-With": "crunch-live"}) == first
+    sent = browser.post(f"{place}/upload/a.txt", b"1", content_type="application/octet-stream")
+    assert sent.status_code == 201
+    assert version(**{"X-Requested-With": "crunch-live"}) == version() != first
 
 
 @pytest.mark.django_db(transaction=True)

@@ -162,7 +162,7 @@ def test_nothing_is_added_to_a_dataset_that_is_claimed(
     assert "birds:one is running" in late.json()["detail"]
     assert send(editor, dataset, "a", b"x").status_code == 409
     assert kept(folder) == {}
-    assert "Choose files" not in editor.get(f"/projects/birds/datasets/{dataset.slug}").content.decode()
+    assert 'id="live-drop" data-there hidden' in editor.get(f"/projects/birds/datasets/{dataset.slug}").content.decode()
 
 
 def test_whoever_may_not_edit_sends_nothing(project: Project, dataset: Dataset, folder: Path) -> None:

@@ -1,9 +1,10 @@
-// Keeps an open page fresh: times in words, and the parts marked data-part fetched again every data-live seconds.
-// On a form it shows the preview.
+// Keeps an open page fresh: times in words, and the parts marked data-part fetched again every data-live seconds; what is
+// costly to find (data-part=costly), such as a storage's files, only after data-version changed. A form has its preview.
 "use strict";
 
 const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60]];
 const ANSWER_MS = 30000;
+const WHOLE_MS = 30000;
 const words = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
 
 // Milliseconds that the server's clock, by which all times are, is ahead of this machine's.
@@ -21,19 +22,45 @@ function tellTimes(root) {
   }
 }
 
-// A part that somebody is using stays as it is.
+// Its HTML, by which it is told whether there is news; the token of a form is another each time.
+function htmlOf(part) { return part.innerHTML.replace(/(name="csrfmiddlewaretoken" value=")\w+/g, "$1"); }
+
+// Whether somebody typed or chose something that is not sent yet.
+function isChanged(field) {
+  if (field.type === "checkbox") return field.checked !== field.defaultChecked;
+  if (field.options) return [...field.options].some((option) => option.selected !== option.defaultSelected);
+  return field.value !== field.defaultValue;
+}
+
+// A part that somebody is using stays as it is. What has a name in data-kept stays open or closed, and hinders nothing.
 function inUse(part) {
-  const selection = document.getSelection();
-  return part.matches(":focus-within") || part.querySelector("details[open]") !== null
+  const selection = document.getSelection(), focused = document.activeElement;
+  return (part.contains(focused) && !focused.matches("details[data-kept] > summary")) || part.querySelector("details[open]:not([data-kept])") !== null
+    || [...part.querySelectorAll("input, select")].some(isChanged)
     || (selection !== null && !selection.isCollapsed && part.contains(selection.anchorNode));
 }
 
-// The page as it is now, or why it cannot be had.
-async function fetchPage() {
+// Put what came into the part; what was opened, closed or scrolled sideways stays so.
+function renew(part, next) {
+  const focused = part.contains(document.activeElement) ? document.activeElement.parentElement.dataset.kept : undefined;
+  const opened = new Map([...part.querySelectorAll("details[data-kept]")].map((box) => [box.dataset.kept, box.open]));
+  const scrolled = [...part.querySelectorAll(".scroll")].map((box) => box.scrollLeft);
+  for (const box of next.querySelectorAll("details[data-kept]")) box.open = opened.get(box.dataset.kept) ?? box.open;
+  part.replaceChildren(...next.childNodes);
+  for (const box of part.querySelectorAll("details[data-kept]")) {
+    if (box.dataset.kept === focused) box.querySelector("summary").focus({ preventScroll: true });
+  }
+  part.querySelectorAll(".scroll").forEach((box, index) => { box.scrollLeft = scrolled[index] || 0; });
+  tellTimes(part);
+  part.dispatchEvent(new Event("renewed"));
+}
+
+// The page as it is now, `whole` or without what is costly to find, or why it cannot be had.
+async function fetchPage(whole) {
   let answer, text;
   try {
-    const signal = AbortSignal.timeout(ANSWER_MS);
-    answer = await fetch(location.href, { headers: { "X-Requested-With": "crunch-live" }, signal });
+    const headers = whole ? {} : { "X-Requested-With": "crunch-live" };
+    answer = await fetch(location.href, { headers, signal: AbortSignal.timeout(ANSWER_MS) });
     text = await answer.text();
   } catch {
     return { problem: `${notUpToDate()}: the server does not answer.` };
@@ -43,6 +70,7 @@ async function fetchPage() {
   if (answer.status < 500 && document.body.dataset.user && fresh.body.dataset.user === "") {
     return { problem: "You were signed out: sign in again." };
   }
+  if (answer.status === 404) return { problem: "What this page shows was deleted, or is not open to you any more." };
   if (!answer.ok || answer.redirected || fresh.querySelector("main") === null) {
     return { problem: `${notUpToDate()}: the server answers ${answer.redirected ? "with another page" : answer.status}.` };
   }
@@ -55,7 +83,7 @@ function notUpToDate() {
 }
 
 // A single failure is not worth a word: the next try may succeed.
-function tellStale(main, problem) {
+function tellStale(problem) {
   failures = problem ? failures + 1 : 0;
   let line = main.querySelector(".stale");
   if (failures < 2) { line?.remove(); return; }
@@ -68,35 +96,49 @@ function tellStale(main, problem) {
   if (line.textContent !== problem) line.textContent = problem;
 }
 
-async function refresh(main, shown) {
-  const { fresh, problem } = await fetchPage();
-  tellStale(main, problem);
-  if (problem) return;
-  freshAt = new Date();
+// Bring the page up to date with what came of it.
+function take(fresh) {
   setClock(fresh);
-  if (fresh.querySelector("main").dataset.version !== main.dataset.version && !main.dataset.busy
-    && document.querySelector("details[open]:not(.folder)") === null) {
-    location.reload();
-    return;
-  }
+  document.title = fresh.title;
   for (const part of main.querySelectorAll("[data-part]")) {
     const next = fresh.getElementById(part.id);
     // What came is compared with what came before, since the times on the page were put into words here.
-    if (next === null || shown.get(part.id) === next.innerHTML || inUse(part)) continue;
-    shown.set(part.id, next.innerHTML);
-    part.replaceChildren(...next.childNodes);
-    tellTimes(part);
+    if (next === null || shown.get(part.id) === htmlOf(next) || inUse(part)) continue;
+    shown.set(part.id, htmlOf(next));
+    renew(part, next);
+  }
+  // Of these only whether they are there changes: they have a state of their own.
+  for (const box of main.querySelectorAll("[data-there]")) {
+    const next = fresh.getElementById(box.id);
+    if (next !== null && !main.dataset.busy) box.hidden = next.hidden;
   }
 }
 
-const main = document.querySelector("main[data-live]");
+// What is costly to find is fetched only when data-version says that it may be another, and not while it is in use.
+let wholeAt = -Infinity;
+function isCostlyInUse() { return [...main.querySelectorAll("[data-part=costly]")].some(inUse); }
+
+async function refresh(whole = false) {
+  const { fresh, problem } = await fetchPage(whole);
+  tellStale(problem);
+  if (problem) return;
+  freshAt = new Date();
+  const { version } = fresh.querySelector("main").dataset, passesOver = isCostlyInUse();
+  take(fresh);
+  if (whole && !passesOver) main.dataset.version = version;
+  const isOld = version !== main.dataset.version && !passesOver && !main.dataset.busy;
+  if (!whole && isOld && Date.now() - wholeAt >= WHOLE_MS) {
+    wholeAt = Date.now();
+    await refresh(true);
+  }
+}
+
+const main = document.querySelector("main");
+const shown = new Map([...main.querySelectorAll("[data-part]")].map((part) => [part.id, htmlOf(part)]));
 setClock(document);
 tellTimes(document);
 setInterval(() => tellTimes(document), 20000);
-if (main !== null) {
-  const shown = new Map();
-  setInterval(() => { if (!document.hidden) refresh(main, shown); }, Number(main.dataset.live) * 1000);
-}
+if (main.dataset.live) setInterval(() => { if (!document.hidden) refresh(); }, Number(main.dataset.live) * 1000);
 
 // The preview, without leaving the form; where this cannot be done, the button sends the form, which comes back with it.
 async function preview(button) {

@@ -2,7 +2,7 @@
 // the reason, nothing of it counts, and `upload.js` sends the file through the server.
 "use strict";
 
-// Kept for the tab, as the page comes anew when all is sent: a storage that refuses one file refuses them all.
+// Kept for the tab: a storage that refuses one file refuses them all.
 const detour = `crunch-detour ${document.querySelector("form[data-direct]").dataset.direct}`;
 
 function madeDetour() { return sessionStorage.getItem(detour) !== null; }

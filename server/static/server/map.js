@@ -1,4 +1,5 @@
-// The map of a project's datasets: the places are those of the table beside it. Without tiles: a grid of degrees.
+// The map of a project's datasets: the places are those of the table beside it, also when that comes anew. Without tiles:
+// a grid of degrees.
 /* global L */
 "use strict";
 
@@ -72,23 +73,66 @@ function mark(here) {
   return { title, keyboard: false, icon: L.divIcon({ className: "place", html, iconSize: [16, 16] }) };
 }
 
-const rows = [...document.querySelectorAll("#places tbody tr")];
-const map = L.map("map", { attributionControl: false, minZoom: 1, maxZoom: 16, worldCopyJump: true });
-// Datasets of one place share a mark, or all but the last would be out of reach.
-const places = new Map();
-for (const row of rows) {
-  const place = `${row.dataset.latitude} ${row.dataset.longitude}`;
-  places.set(place, [...(places.get(place) || []), row]);
+// The rows of each place: datasets of one place share a mark, or all but the last would be out of reach.
+function byPlace() {
+  const places = new Map();
+  for (const row of document.querySelectorAll("#places tbody tr")) {
+    const place = `${row.dataset.latitude} ${row.dataset.longitude}`;
+    places.set(place, [...(places.get(place) || []), row]);
+  }
+  return places;
 }
-const markers = [...places].map(([place, here]) => {
-  const marker = L.marker(place.split(" ").map(Number), mark(here));
-  // Made when it is first opened, and the same from then on: a link that is replaced while it is pressed does nothing.
-  let box;
-  return marker.bindPopup(() => (box ??= popup(here))).addTo(map);
-});
-L.control.scale({ imperial: false, maxWidth: 120 }).addTo(map);
-map.fitBounds(L.featureGroup(markers).getBounds().pad(0.2), { maxZoom: 4 });
-// Not before the map has a view, in which lines could be drawn.
-const grid = L.layerGroup().addTo(map);
-drawGrid(map, grid);
-map.on("moveend", () => drawGrid(map, grid));
+
+function latLng(place) { return place.split(" ").map(Number); }
+
+// The popup of these rows. The one that there is keeps its links: one that is replaced while it is pressed does nothing.
+function renewedPopup(box, here) {
+  const fresh = popup(here), links = (of) => [...of.querySelectorAll("a")].map((link) => link.href).join(" ");
+  if (links(fresh) !== links(box)) return fresh;
+  [...box.children].forEach((line, number) => {
+    for (const end of ["firstChild", "lastChild"]) line[end].textContent = fresh.children[number][end].textContent;
+  });
+  return box;
+}
+
+let map = null;
+const shownPlaces = new Map();
+
+function begin() {
+  const made = L.map("map", { attributionControl: false, minZoom: 1, maxZoom: 16, worldCopyJump: true });
+  L.control.scale({ imperial: false, maxWidth: 120 }).addTo(made);
+  made.fitBounds(L.latLngBounds([...byPlace().keys()].map(latLng)).pad(0.2), { maxZoom: 4 });
+  // Not before the map has a view, in which lines could be drawn.
+  const grid = L.layerGroup().addTo(made);
+  drawGrid(made, grid);
+  made.on("moveend", () => drawGrid(made, grid));
+  return made;
+}
+
+// Bring the marks up to date with the table; the view and an open popup stay as they are.
+function drawMarks() {
+  const places = byPlace();
+  for (const id of ["map", "signs"]) document.getElementById(id).hidden = map === null && places.size === 0;
+  if (places.size > 0) map ??= begin();
+  for (const [place, { marker }] of shownPlaces) {
+    if (!places.has(place)) { marker.remove(); shownPlaces.delete(place); }
+  }
+  for (const [place, here] of places) {
+    const told = here.map((row) => row.textContent).join();
+    const known = shownPlaces.get(place) || {}, look = mark(here);
+    if (known.told === told) continue;
+    Object.assign(known, { here, told });
+    shownPlaces.set(place, known);
+    if (known.box) known.box = renewedPopup(known.box, here);
+    if (known.marker) {
+      known.marker.options.title = look.title;
+      known.marker.setIcon(look.icon);
+    } else {
+      // A popup is made when it is first opened: there may be thousands.
+      known.marker = L.marker(latLng(place), look).bindPopup(() => (known.box ??= popup(known.here))).addTo(map);
+    }
+  }
+}
+
+drawMarks();
+document.getElementById("live-places").addEventListener("renewed", drawMarks);

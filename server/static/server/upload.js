@@ -126,11 +126,16 @@ function endIfDone() {
   const sent = batch.done - batch.refused, complete = batch.problems === 0;
   batch = null;
   delete document.querySelector("main").dataset.busy;
-  if (complete && sent > 0) { location.reload(); return; }
   form.querySelector("progress").hidden = true;
-  form.querySelector("[role=status]").textContent = complete
+  form.querySelector("[role=status]").textContent = complete && sent === 0
     ? "There are no files in what was dropped."
-    : `${sent} ${sent === 1 ? "file was" : "files were"} sent. Not sent:`;
+    : `${sent} ${sent === 1 ? "file was" : "files were"} sent.${complete ? "" : " Not sent:"}`;
+  if (sent === 0) return;
+  // For these files only was it wanted.
+  form.elements.replace.checked = false;
+  form.querySelector("[data-detour]").hidden = !form.dataset.direct || !madeDetour();
+  // Of `crunch.js`: with the files as they are now.
+  refresh(true);
 }
 
 async function work() {
