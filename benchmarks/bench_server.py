@@ -100,6 +100,7 @@ def _calls(browser: Client, count: int) -> list[Call]:
         "projects": "/",
         "API projects": "/api/projects/",
         "API datasets": "/api/datasets/",
+        "API datasets, expired leases": "/api/datasets/?project=birds&lease=expired",
         "API dataset": f"/api/datasets/{dataset}/",
         "API statuses of a dataset": f"/api/statuses/?dataset={number}",
         "API next": "/api/next/",

@@ -180,7 +180,8 @@ class ClaimRequest:
     `ahead` says that its client has enough to compute for now: it gets none that an idle client could start.
     `capabilities`: what the machine has, as `needs.Resources` on the wire; without them only a dataset that asks for
     nothing fits. One that is named needs none, and has to fit those that are told. `seconds`: how long the client may
-    still work; None: there is no end.
+    still work; None: there is no end. `only_waiting`: the dataset that is named only if it waits, as any other claim
+    would have it, and not if it is decided.
     """
 
     request_id: str
@@ -192,6 +193,7 @@ class ClaimRequest:
     ahead: bool = False
     capabilities: Mapping[str, Any] | None = None
     seconds: float | None = None
+    only_waiting: bool = False
 
     def to_wire(self) -> dict[str, Any]:
         # Zero seconds are to be told.

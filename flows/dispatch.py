@@ -43,7 +43,12 @@ TRIES = 3
 MOST_LEFT = 5
 """Datasets left alone whose flow runs did not complete, before it stops: it is not they that are wrong."""
 NAMED = 5
-"""Failed datasets that its last words name."""
+"""Datasets that failed, or were left alone, which its last words name."""
+REMEDY = (
+    "If no worker has what the dataset needs, start one that has it, or ask for less on the dataset's page or its "
+    "project's. Then dispatch again."
+)
+"""What to do about a dataset that no worker was given."""
 AT_ONCE = 10
 """Runs at once on a work pool that has no limit."""
 
@@ -107,6 +112,8 @@ class Dispatch:
     elsewhere: set[str] = field(default_factory=set)
     """Datasets of which another deployment has a flow run; whoever dispatched those sees to them."""
     said_no_worker: bool = False
+    lost: dict[str, int] = field(default_factory=dict)
+    """Datasets whose lease had expired when one looked last, and which attempt each was at."""
     buried: set[tuple[str, int]] = field(default_factory=set)
     """Datasets and attempts whose flow runs were marked: the run that follows may not have claimed its dataset yet."""
 
@@ -124,7 +131,8 @@ class Dispatch:
             told = words
             if busy:
                 self._check_workers()
-            if once or not (self._is_busy(busy) or any(self._list(DatasetState.RUNNING))):
+            if once or not (self._is_busy(busy) or self._may_come_back()):
+                self._name(sorted(self.left), "left alone", "What was said of each tells why.")
                 return Dispatched(self.project, self.runs, sorted(self.left), [] if once else self._failed())
             time.sleep(LOOK_S)
 
@@ -132,18 +140,27 @@ class Dispatch:
         """Whether runs for this project are scheduled or running; others may use the same deployment."""
         return any(slug.startswith(f"{self.project}:") for slug in busy)
 
-    def _list(self, state: DatasetState) -> Iterator[Mapping[str, Any]]:
-        return self.client.pages("api/datasets/", project=self.project, state=state.value)
+    def _may_come_back(self) -> bool:
+        """Whether a dataset is being processed that might be given back, and could be scheduled then."""
+        running = self._list(state=DatasetState.RUNNING.value)
+        return any(row["slug"] not in self.left and not row["locked"] for row in running)
+
+    def _list(self, **narrowed: str) -> Iterator[Mapping[str, Any]]:
+        return self.client.pages("api/datasets/", project=self.project, **narrowed)
 
     def _failed(self) -> list[str]:
         """The datasets that were scheduled and have failed; says so."""
         if not self.seen:
             return []
-        failed = sorted(slug for row in self._list(DatasetState.FAILED) if (slug := str(row["slug"])) in self.seen)
-        if failed:
-            names = ", ".join([*failed[:NAMED], *(["..."] if len(failed) > NAMED else [])])
-            self.say(f"{len(failed)} failed: {names}. The pages of the datasets say why.")
+        rows = self._list(state=DatasetState.FAILED.value)
+        failed = sorted(slug for row in rows if (slug := str(row["slug"])) in self.seen)
+        self._name(failed, "failed", "The pages of the datasets say why.")
         return failed
+
+    def _name(self, slugs: Sequence[str], what: str, why: str) -> None:
+        if slugs:
+            names = ", ".join(slugs[:NAMED]) + (" and others" if len(slugs) > NAMED else "")
+            self.say(f"{len(slugs)} {what}: {names}. {why}")
 
     @property
     def runs(self) -> int:
@@ -153,26 +170,29 @@ class Dispatch:
         """Schedule what there is room for; the datasets whose runs are scheduled or running then."""
         # Asked before the datasets: a run that ends in between has told the server by then.
         active = self._active()
-        head = self.client.next(self.project)
-        if any(_slug(run) == head for run in active) and self._bury_lost(head):
+        rows = list(self._list(lease="expired"))
+        self.lost = {str(row["slug"]): int(row["attempt"]) for row in rows}
+        if self._bury_lost({_slug(run) for run in active}):
             active = self._active()
         busy = [_slug(run) for run in active]
-        waiting = self._waiting(head)
+        waiting = self._waiting([str(row["slug"]) for row in rows if not row["locked"]])
         # A dataset that was not scheduled after all leaves its place to the next.
         while chosen := list(choose(waiting, busy, self.left, self.limit)):
             busy += [slug for slug in chosen if self._schedule(slug)]
         return busy
 
-    def _waiting(self, head: str) -> Iterator[str]:
-        """What the next claim would take, which may be one whose lease expired, then all that are unprocessed.
+    def _waiting(self, lost: Sequence[str]) -> Iterator[str]:
+        """What the next claim would take, then those whose lease expired, then all that are unprocessed.
 
         That claim is one without a machine, which gets nothing that needs something: whom those fit, the workers say.
         """
+        head = self.client.next(self.project)
         if head:
             yield head
         elif self.client.get_project(self.project)["paused"]:
             return
-        rows = self._list(DatasetState.UNPROCESSED)
+        yield from (slug for slug in lost if slug != head)
+        rows = self._list(state=DatasetState.UNPROCESSED.value)
         yield from (str(row["slug"]) for row in rows if not row["locked"] and row["slug"] != head)
 
     def _schedule(self, slug: str) -> bool:
@@ -220,15 +240,20 @@ class Dispatch:
 
     def _still_waits(self, slug: str) -> bool:
         """Whether a claim could take the dataset now: its run, another dispatch's, may have come and gone meanwhile."""
-        state = self.client.get_dataset(slug)["state"]
-        return bool(state == DatasetState.UNPROCESSED.value) or self.client.next(self.project) == slug
+        dataset = self.client.get_dataset(slug)
+        return bool(dataset["state"] == DatasetState.UNPROCESSED.value) or self._is_still_lost(dataset)
+
+    def _is_still_lost(self, dataset: Mapping[str, Any]) -> bool:
+        """Whether nobody has taken the dataset over since its lease was seen to have expired."""
+        attempt = self.lost.get(str(dataset["slug"]))
+        return bool(dataset["state"] == DatasetState.RUNNING.value and dataset["attempt"] == attempt)
 
     def _leave(self, slug: str, last: FlowRun) -> None:
         self.left.add(slug)
         why = "Prefect's pages say why."
         if last.state_type == StateType.COMPLETED:
-            # It ended as Idle: the server gave the dataset to no worker that asked, as it fits none, say.
-            why = (last.state and last.state.message) or why
+            # It ended as Idle: the server gave the dataset to no worker that asked.
+            why = f"{(last.state and last.state.message) or why} {REMEDY}"
         else:
             self.broken.add(slug)
         self.say(f"{slug} is left alone: {TRIES} flow runs ended without processing it. {why}")
@@ -249,22 +274,19 @@ class Dispatch:
             found += page
         return found
 
-    def _bury_lost(self, slug: str) -> bool:
-        """Whether the flow runs of what the next claim would take were marked: its lease expired, once an attempt.
+    def _bury_lost(self, active: AbstractSet[str]) -> bool:
+        """Whether flow runs were marked, of those among the `active` datasets whose lease expired: once an attempt.
 
         Prefect does not hear of a machine that died; the lease does. Its place on the work pool is free again.
         """
-        dataset = self.client.get_dataset(slug)
-        attempt = (slug, int(dataset["attempt"]))
-        if dataset["state"] != DatasetState.RUNNING.value or attempt in self.buried:
-            return False
-        # It may have waited when it was named, and have been claimed since.
-        if self.client.next(self.project) != slug:
-            return False
-        self.buried.add(attempt)
-        self.say(f"{slug}: its client is gone, its lease expired.")
-        bury(self.prefect, slug)
-        return True
+        dead = [slug for slug, attempt in self.lost.items() if slug in active and (slug, attempt) not in self.buried]
+        # A run that took it over meanwhile is alive.
+        dead = [slug for slug in dead if self._is_still_lost(self.client.get_dataset(slug))]
+        for slug in dead:
+            self.buried.add((slug, self.lost[slug]))
+            self.say(f"{slug}: its client is gone, its lease expired.")
+            bury(self.prefect, slug)
+        return bool(dead)
 
 
 def _slug(run: FlowRun) -> str:

@@ -7,7 +7,6 @@ from typing import Any
 
 from prefect import flow
 
-from crunch_tasks.contract import DatasetState
 from crunch_tasks.errors import NothingToProcess, Refused
 from crunch_tasks.settings import ClientSettings, RunOptions
 from flows.dataset import process
@@ -22,12 +21,8 @@ def process_one(settings: ClientSettings, options: RunOptions, slug: str, *, onl
     it does not fit this machine.
     """
     with open_session(settings) as session:
-        if only_waiting:
-            state = str(session.client.get_dataset(slug)["state"])
-            if state in (DatasetState.COMPLETED, DatasetState.FAILED):
-                raise NothingToProcess(f"{slug} is {state} already, so nothing was done.")
         try:
-            lease = session.claim(dataset=slug, fits=only_waiting, cores=options.cores)
+            lease = session.claim(dataset=slug, only_waiting=only_waiting, cores=options.cores)
         except Refused as error:
             if only_waiting and error.status == HTTPStatus.CONFLICT:
                 raise NothingToProcess(f"Nothing was done: {error}") from error

@@ -77,14 +77,14 @@ class Session:
         *,
         project: str = "",
         dataset: str = "",
-        fits: bool = False,
+        only_waiting: bool = False,
         cores: int = 0,
         share: int = 1,
         ahead: bool = False,
     ) -> Lease | None:
         """A lease on `dataset`, or on the next one that waits (of `project`) and fits this machine, of which a workflow
         gets `cores` and one part in `share` of the rest; None when none waits. `ahead` as in the claim's request: none
-        that an idle client could start. A dataset that is named must fit only with `fits`.
+        that an idle client could start. A dataset that is named need not fit, nor wait, but for `only_waiting`.
 
         A claim that a dead command of this directory left is gone on with first, while it is still current. Raises
         WorkspaceError when too little of the disk is free: one dataset after another would fail; NothingFits.
@@ -106,12 +106,18 @@ class Session:
                 self.report.say(f"Going on with {slug}, which an earlier command here left unfinished.")
                 return lease
             lease.release("its client died, and the next one was to do something else")
-        if dataset and not fits:
+        if dataset and not only_waiting:
             return self.claims.new(project=project, dataset=dataset).send(self.client)
         has = resources(cores, share, parse(self.settings.labels).labels)
         left = self.settings.seconds_left()
-        request = self.claims.new(project=project, dataset=dataset, ahead=ahead, capabilities=has, seconds=left)
-        return request.send(self.client)
+        return self.claims.new(
+            project=project,
+            dataset=dataset,
+            ahead=ahead,
+            capabilities=has,
+            seconds=left,
+            only_waiting=only_waiting,
+        ).send(self.client)
 
     def others_work(self, project: str) -> bool:
         """Whether a dataset (of `project`) is running; once all of our own have ended, it is another client's."""

@@ -141,9 +141,11 @@ class Claims:
         ahead: bool = False,
         capabilities: Resources | None = None,
         seconds: float | None = None,
+        only_waiting: bool = False,
     ) -> HeldRequest:
         """A request for any dataset that fits the `capabilities` of this machine and the `seconds` that it has left,
-        one of `project`, or `dataset` (slugs), which need not fit where neither is told. Raises WorkspaceError.
+        one of `project`, or `dataset` (slugs), which need not fit where neither is told, and may be decided but for
+        `only_waiting`. Raises WorkspaceError.
         """
         request = ClaimRequest(
             request_id=str(uuid.uuid4()),
@@ -155,6 +157,7 @@ class Claims:
             ahead=ahead,
             capabilities=capabilities.to_wire() if capabilities else None,
             seconds=seconds,
+            only_waiting=only_waiting,
         )
         make_folder(self.folder)
         path = self.folder / f"{request.request_id}.json"

@@ -170,7 +170,8 @@ class FakeServer:
                 return httpx.Response(200, json=self._claim_body(claim))
         project = body.get("project", "")
         has = Resources.from_wire(body.get("capabilities") or {})
-        dataset = self._named(body["dataset"]) if body.get("dataset") else self._candidate(project, has)
+        named = body.get("dataset", "")
+        dataset = self._named(named, body.get("only_waiting", False)) if named else self._candidate(project, has)
         left = body.get("seconds", LEAST_SECONDS)
         if dataset is not None and left < LEAST_SECONDS:
             told = f"{dataset['parent']} may take {LEAST_SECONDS:.0f} s, and {left:.0f} s are left"
@@ -181,6 +182,8 @@ class FakeServer:
             return httpx.Response(204)
         if dataset["state"] == DatasetState.RUNNING.value:
             dataset["attempt"] += 1
+        elif dataset["state"] != DatasetState.UNPROCESSED.value:
+            dataset["attempt"] = 0
         self._end_claim_of(dataset)
         dataset.update(state=DatasetState.RUNNING.value, fence=dataset["fence"] + 1)
         claim = FakeClaim(len(self.claims) + 1, user, body["request_id"], dataset, dataset["fence"])
@@ -207,7 +210,7 @@ class FakeServer:
             "workflow_sha256": hashlib.sha256(project["workflow"].encode()).hexdigest(),
         }
 
-    def _named(self, slug: str) -> Body:
+    def _named(self, slug: str, only_waiting: bool) -> Body:
         dataset = self.datasets.get(slug)
         if dataset is None:
             raise _Problem(404, f"There is no dataset {slug!r}.", "not_found")
@@ -215,7 +218,18 @@ class FakeServer:
             raise _Problem(409, f"{slug} is held.", "locked")
         if self._lease_is_live(dataset):
             raise _Problem(409, f"{slug} is being processed.", "leased")
+        self._give_up(dataset)
+        if only_waiting and dataset["state"] in (DatasetState.COMPLETED, DatasetState.FAILED):
+            raise _Problem(409, f"{slug} is {dataset['state']} already.", "decided")
         return dataset
+
+    def _give_up(self, dataset: Body) -> bool:
+        """Fail it if its lease has expired and that was its last attempt; whether it has failed so."""
+        if not self._is_lost(dataset) or dataset["attempt"] + 1 < self.projects[dataset["parent"]]["max_attempts"]:
+            return False
+        self._end_claim_of(dataset)
+        dataset.update(state=DatasetState.FAILED.value, fence=dataset["fence"] + 1)
+        return True
 
     def _candidate(self, project: str, has: Resources = Resources()) -> Body | None:  # noqa: B008 - frozen
         if project and project not in self.projects:
@@ -227,11 +241,8 @@ class FakeServer:
                 continue
             if dataset["state"] == DatasetState.UNPROCESSED.value:
                 return dataset
-            if dataset["state"] == DatasetState.RUNNING.value and not self._lease_is_live(dataset):
-                if dataset["attempt"] + 1 < self.projects[dataset["parent"]]["max_attempts"]:
-                    return dataset
-                self._end_claim_of(dataset)
-                dataset.update(state=DatasetState.FAILED.value, fence=dataset["fence"] + 1)
+            if self._is_lost(dataset) and not self._give_up(dataset):
+                return dataset
         return None
 
     def _lacking(self, dataset: Body, has: Resources) -> str:
@@ -257,6 +268,9 @@ class FakeServer:
     def _lease_is_live(self, dataset: Body) -> bool:
         _, expires = self._leases.get(dataset["slug"], (0, 0.0))
         return dataset["state"] == DatasetState.RUNNING.value and expires > self._now()
+
+    def _is_lost(self, dataset: Body) -> bool:
+        return dataset["state"] == DatasetState.RUNNING.value and not self._lease_is_live(dataset)
 
     def _end_claim_of(self, dataset: Body) -> None:
         claim, _ = self._leases.pop(dataset["slug"], (0, 0.0))
@@ -374,6 +388,7 @@ class FakeServer:
                 for row in self.datasets.values()
                 if asked.get("project", row["parent"]) == row["parent"]
                 and asked.get("state", row["state"]) == row["state"]
+                and ("lease" not in asked or self._is_lost(row))
             ],
             "statuses": self.statuses,
         }[kind]

@@ -59,6 +59,9 @@ class ClaimRequestSerializer(serializers.Serializer[Any]):
         min_value=0,
         help_text="How long the client may still work, if there is an end.",
     )
+    only_waiting = serializers.BooleanField(
+        default=False, help_text="The dataset that is named only if it is unprocessed, or its lease has expired."
+    )
 
 
 class ClaimAnswerSerializer(serializers.Serializer[Any]):
@@ -157,7 +160,7 @@ class ClaimsView(API):
     )
     def post(self, request: Request) -> Response:
         """Claim the next dataset, of one project or of any, or one that is named. 409 `unfit`: datasets wait, but the
-        client told its capabilities, or its time, and none fits.
+        client told its capabilities, or its time, and none fits. 409 `decided`: it was to wait, and does not.
         """
         asked = ClaimRequestSerializer(data=request.data)
         asked.is_valid(raise_exception=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from django.db import connection
 from django.db.models import QuerySet
 from django.db.models.functions import Collate
+from django.utils import timezone
 from rest_framework.exceptions import ValidationError
 from rest_framework.filters import BaseFilterBackend
 from rest_framework.request import Request
@@ -16,6 +17,7 @@ from rest_framework.request import Request
 from crunch_tasks.contract import DatasetState
 from crunch_tasks.slugs import slug_part
 from server.models import Item, Project
+from server.models.datasets import DatasetQuerySet
 from server.permissions import Act, actor_of, project_of
 from server.services.selection import LAST_CHARACTER
 
@@ -23,6 +25,8 @@ Rows = QuerySet[Any]
 
 OTHERS = {"ordering", "cursor", "page", "page_size", "format"}
 """The parameters of a list that are no filters."""
+
+EXPIRED = "expired"
 
 NAMES = {"project": "project", "parent": "item", "item": "item"}
 """The filters whose value is a slug, and of what."""
@@ -140,6 +144,12 @@ def _state(rows: Rows, state: str, _: Mapping[str, str]) -> Rows:
     return rows.filter(state=state)
 
 
+def _lease(rows: Rows, lease: str, _: Mapping[str, str]) -> Rows:
+    if lease != EXPIRED:
+        raise ValidationError({"lease": f"A lease that can be looked for is {EXPIRED}."})
+    return cast(DatasetQuerySet, rows).expired(timezone.now())
+
+
 def _search(rows: Rows, text: str, values: Mapping[str, str]) -> Rows:
     sought = ":".join(slug_part(part) for part in text.split(":"))
     if not sought.strip(":"):
@@ -169,12 +179,14 @@ DATASETS = Lists(
     {
         "project": Filter("The slug of their project.", _project),
         "state": Filter("Those of a project in this state.", _state, tuple(DatasetState)),
+        "lease": Filter("Those of a project that are running, and whose client is not heard of.", _lease, (EXPIRED,)),
         "search": SEARCH,
     },
     {
         NOTHING: ("id", "slug"),
         frozenset({"project"}): ("id", "slug"),
         frozenset({"project", "state"}): ("id",),
+        frozenset({"project", "lease"}): ("id",),
         frozenset({"project", "search"}): ("slug",),
         frozenset({"search"}): ("slug",),
     },

@@ -35,7 +35,7 @@ def claim(user: User, request: ClaimRequest, among: QuerySet[Project] | None = N
 
     The same user's same request_id gets the same claim while it is current, but not for ever: a client that died at
     work as often as the project has attempts fails the dataset. Raises Refused: 404 for an unknown project or dataset,
-    409 `claim_ended`, `leased`, `locked`, `paused`, `unfit`.
+    409 `claim_ended`, `decided`, `leased`, `locked`, `paused`, `unfit`.
     """
     projects = Actor(user).projects(Act.RUN) if among is None else among
     if request.project:
@@ -56,7 +56,8 @@ def claim(user: User, request: ClaimRequest, among: QuerySet[Project] | None = N
                         _check_project(request.project, projects)
                         _check_fit(request, projects, offer)
                         return None
-                    # One that is given up has failed now. A wish for any looks further, a named one is taken anew.
+                    # One that is given up has failed now. A wish for any looks further; a named one is taken anew, or
+                    # refused if it had to wait.
                     if life.give_up(dataset):
                         continue
                     made = _take(dataset, user, request)
@@ -224,6 +225,8 @@ def _named(request: ClaimRequest, projects: QuerySet[Project]) -> Dataset:
         client = dataset.claim.client if dataset.claim else "a client without a claim"
         holder = f"{life.name_of(dataset.lease_owner)} ({client})" if dataset.lease_owner else client
         raise Refused(f"{request.dataset} is being processed by {holder}.", 409, "leased")
+    if request.only_waiting and dataset.state in (DatasetState.COMPLETED, DatasetState.FAILED):
+        raise Refused(f"{request.dataset} is {dataset.state} already.", 409, "decided")
     return dataset
 
 

@@ -202,6 +202,20 @@ def test_a_dataset_that_outlives_its_clients_too_often_fails(site, alice):
     assert alice.get_dataset("p:d")["state"] == "failed"
 
 
+def test_what_had_to_wait_is_not_taken_once_its_last_attempt_is_lost(site, alice):
+    alice.create_dataset(parent="p", name="large", needs="gpus=1")
+    assert list(alice.pages("api/datasets/", project="p", lease="expired")) == []
+    for request in ("r1", "r2"):
+        assert alice.claim(ClaimRequest(request, dataset="p:large", only_waiting=True)) is not None
+        site.expire()
+        lost = [row["slug"] for row in alice.pages("api/datasets/", project="p", lease="expired")]
+        assert lost == ["p:large"]
+    with pytest.raises(Refused, match="p:large is failed already") as caught:
+        alice.claim(ClaimRequest("r3", dataset="p:large", only_waiting=True))
+    assert (caught.value.status, caught.value.code) == (409, "decided")
+    assert alice.claim(ClaimRequest("r4", dataset="p:large")).dataset["attempt"] == 0
+
+
 def test_a_claim_is_its_users_alone(alice, bob, tmp_path):
     claim = alice.claim(ClaimRequest("r"))
     assert refused(bob.heartbeat, claim.claim, claim.fence) == 403

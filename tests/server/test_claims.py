@@ -263,6 +263,26 @@ def test_a_named_dataset_whose_clients_were_lost_fails_and_starts_anew(api: APIC
     assert Status.objects.last().note == "Cancelled by alice."
 
 
+def test_a_named_dataset_that_had_to_wait_is_not_taken_once_it_is_decided(api: APIClient, dataset: Dataset) -> None:
+    Dataset.objects.update(needs="gpus=1")
+    for attempt in range(3):
+        taken = claim(api, dataset="birds:one", only_waiting=True)
+        assert (taken.status_code, taken.json()["dataset"]["attempt"]) == (201, attempt)
+        leased = claim(api, dataset="birds:one", only_waiting=True)
+        assert (leased.status_code, leased.json()["code"]) == (409, "leased")
+        expire(dataset.pk)
+    for _ in range(2):
+        lost = claim(api, dataset="birds:one", only_waiting=True)
+        assert (lost.status_code, lost.json()["code"]) == (409, "decided")
+        assert lost.json()["detail"] == "birds:one is failed already."
+        assert "3 of 3" in Status.objects.get(state=State.FAIL).note
+    done = claim(api, dataset="birds:one").json()
+    status(api, done, Stage.UPLOAD, State.SUCCESS)
+    assert claim(api, dataset="birds:one", only_waiting=True).json()["detail"] == "birds:one is completed already."
+    Dataset.objects.update(state="unprocessed")
+    assert claim(api, dataset="birds:one", only_waiting=True).status_code == 201
+
+
 def test_a_slow_edit_does_not_write_an_old_state_back(api: APIClient, dataset: Dataset) -> None:
     before_the_claim = Dataset.objects.get(pk=dataset.pk)
     claim(api)

@@ -13,7 +13,7 @@ from rest_framework.test import APIClient
 from server.api import paging
 from server.models import Attribute, Dataset, Project
 from server.services import catalogue
-from tests.support.calls import signed_in
+from tests.support.calls import claim, expire, signed_in
 
 
 @pytest.fixture
@@ -108,6 +108,8 @@ def test_long_lists_are_not_counted(api: APIClient, birds: Project, monkeypatch:
         ("datasets/?project=nope", "project", "no project 'nope'"),
         ("datasets/?project=birds&state=done", "state", "unprocessed, running, completed, failed"),
         ("datasets/?state=failed", "state", "project and state"),
+        ("datasets/?project=birds&lease=lost", "lease", "is expired."),
+        ("datasets/?lease=expired", "lease", "lease and project"),
         ("datasets/?project=birds&search=x&state=failed", "search", "project and search"),
         ("datasets/?search=!!", "search", "a letter or a digit"),
         ("datasets/?ordering=name", "ordering", "id, -id, slug, -slug"),
@@ -133,6 +135,19 @@ def test_what_cannot_be_asked_for_is_refused_with_what_can(
     assert words in told
 
 
+def test_those_whose_lease_has_expired_are_listed_also_what_the_next_claim_would_not_get(
+    api: APIClient, birds: Project
+) -> None:
+    for name in ("d01", "d02", "d04", "d05"):
+        assert claim(api, dataset=f"birds:{name}").status_code == 201
+    for name in ("d01", "d02", "d05"):
+        expire(Dataset.objects.get(slug=f"birds:{name}").pk)
+    birds.datasets.filter(key="d01").update(needs="gpus=1")
+    birds.datasets.filter(key="d02").update(locked=True)
+    assert walk(api, "/api/datasets/?project=birds&lease=expired") == [["birds:d01", "birds:d02", "birds:d05"]]
+    assert walk(api, "/api/datasets/?project=birds-2&lease=expired") == [[]]
+
+
 def test_other_lists_are_narrowed_too(api: APIClient, birds: Project) -> None:
     Attribute.objects.create(item=catalogue.create_item(birds, name="nest"), kind="int", key="n", integer=7)
     assert walk(api, "/api/items/?search=birds:n") == [["birds:nest"]]
@@ -145,7 +160,8 @@ def test_other_lists_are_narrowed_too(api: APIClient, birds: Project) -> None:
 ADDRESSES = [
     *("projects/", "datasets/?project=birds", "datasets/?project=birds&ordering=slug", "datasets/?ordering=-slug"),
     *("datasets/?project=birds&state=unprocessed", "datasets/?project=birds&search=d", "items/?parent=birds"),
-    *("items/?search=birds", "attributes/int/?ordering=-id", "statuses/?ordering=-id"),
+    *("datasets/?project=birds&lease=expired", "items/?search=birds"),
+    *("attributes/int/?ordering=-id", "statuses/?ordering=-id"),
 ]
 
 

@@ -52,10 +52,11 @@ class FakePrefect:
     """What becomes of a flow run as soon as it is looked for."""
 
     def create_flow_run_from_deployment(
-        self, deployment: UUID, *, parameters: dict[str, Any], idempotency_key: str, **_: Any
+        self, deployment: UUID, *, parameters: dict[str, Any], name: str, idempotency_key: str, **_: Any
     ) -> Any:
         made = SimpleNamespace(
             id=uuid4(),
+            name=name,
             deployment_id=deployment,
             work_pool_name=self.pools.get(deployment, "crunch"),
             parameters=parameters,
@@ -71,7 +72,8 @@ class FakePrefect:
                 self.ends(run)
         asked = flow_run_filter.deployment_id
         if asked is None:
-            return [run for run in self.runs.values() if run.state_type == StateType.RUNNING]
+            names = flow_run_filter.name.any_
+            return [run for run in self.runs.values() if run.state_type == StateType.RUNNING and run.name in names]
         alive = [run for run in self.runs.values() if run.state_type not in TERMINAL_STATES]
         return [run for run in alive if run.deployment_id in asked.any_][offset:]
 
@@ -121,14 +123,16 @@ def test_the_run_of_a_dataset_that_was_claimed_while_one_looked_is_not_taken_for
     bench.server.add_dataset("p", "d")
     dispatch = bench.dispatch()
     assert dispatch.fill() == ["p:d"]
+    bench.server.client().claim(ClaimRequest("r1", dataset="p:d"))
     [run] = bench.prefect.runs.values()
     run.state_type = StateType.RUNNING
+    bench.server.advance(bench.server.lease_seconds + 1)
 
     def claim_late(request: httpx.Request) -> None:
-        """The worker claims it after `next` named it."""
+        """Another run takes it over after it was listed as lost."""
         if request.url.path.endswith("/datasets/p:d/"):
             bench.server.before = None
-            bench.server.client().claim(ClaimRequest("r", dataset="p:d"))
+            bench.server.client().claim(ClaimRequest("r2", dataset="p:d"))
 
     bench.server.before = claim_late
     assert dispatch.fill() == ["p:d"]
@@ -138,6 +142,51 @@ def test_the_run_of_a_dataset_that_was_claimed_while_one_looked_is_not_taken_for
     assert dispatch.fill() == ["p:d"]
     assert (run.state_type, bench.said) == (StateType.CRASHED, ["p:d: its client is gone, its lease expired."])
     assert len(bench.prefect.runs) == 2
+    # The one that follows has not claimed it yet.
+    assert dispatch.fill() == ["p:d"]
+    assert len(bench.said) == 1
+
+
+def test_all_that_dead_machines_had_is_scheduled_anew_also_what_needs_something(bench: Bench) -> None:
+    for name in ("d1", "d2", "d3"):
+        bench.server.add_dataset("p", name, needs="gpus=1")
+    dispatch = bench.dispatch()
+    assert dispatch.fill() == ["p:d1", "p:d2"]
+    for number, run in enumerate(bench.prefect.runs.values()):
+        bench.server.client().claim(ClaimRequest(f"r{number}", dataset=run.parameters["slug"]))
+        run.state_type = StateType.RUNNING
+    assert dispatch.fill() == ["p:d1", "p:d2"]
+    bench.server.advance(bench.server.lease_seconds + 1)
+    assert dispatch.fill() == ["p:d1", "p:d2"]
+    assert bench.said == [f"p:{name}: its client is gone, its lease expired." for name in ("d1", "d2")]
+    states = [(run.parameters["slug"], run.state_type) for run in bench.prefect.runs.values()]
+    assert states == [
+        *((f"p:{name}", StateType.CRASHED) for name in ("d1", "d2")),
+        *((f"p:{name}", StateType.SCHEDULED) for name in ("d1", "d2")),
+    ]
+
+
+def test_what_was_lost_and_fits_no_worker_any_more_or_is_held_does_not_keep_it_waiting(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK_S", 0)
+    for name in ("large", "held"):
+        bench.server.add_dataset("p", name, needs="gpus=1")
+        bench.server.client().claim(ClaimRequest(name, dataset=f"p:{name}"))
+    bench.server.datasets["p:held"]["locked"] = True
+    bench.server.advance(bench.server.lease_seconds + 1)
+    bench.prefect.ends = end_as_idle("p:large does not fit this machine: it asks for gpus=1.")
+    done = bench.dispatch().work(once=False)
+    assert (done.left, done.runs, done.exit_code) == (["p:large"], 3, 1)
+
+
+def end_as_idle(message: str) -> Callable[[Any], None]:
+    """What becomes of a flow run whose dataset no worker was given."""
+
+    def end(run: Any) -> None:
+        run.state_type, run.state = StateType.COMPLETED, SimpleNamespace(message=message)
+
+    return end
 
 
 def test_what_another_work_pool_was_given_takes_no_place_here(bench: Bench) -> None:
@@ -197,10 +246,10 @@ def test_datasets_that_fit_no_worker_are_left_alone_and_do_not_end_the_dispatch(
     for slug in names:
         bench.server.add_dataset("p", slug.removeprefix("p:"), needs="gpus=8")
 
-    def end(run: Any) -> None:
-        run.state_type, run.state = StateType.COMPLETED, SimpleNamespace(message="p asks for gpus=8.")
-
-    bench.prefect.ends = end
+    bench.prefect.ends = end_as_idle("It asks for gpus=8.")
     done = bench.dispatch().work(once=False)
     assert (done.left, done.failed, done.exit_code, done.runs) == (names, [], 1, 18)
-    assert "p:d5 is left alone: 3 flow runs ended without processing it. p asks for gpus=8." in bench.said
+    [told] = [text for text in bench.said if text.startswith("p:d5 is left alone")]
+    assert "3 flow runs ended without processing it. It asks for gpus=8. If no worker has" in told
+    assert "start one that has it, or ask for less" in told and "dispatch again" in told
+    assert bench.said[-1] == f"6 left alone: {', '.join(names[:5])} and others. What was said of each tells why."

@@ -23,8 +23,8 @@ def test_a_named_dataset_must_fit_the_machine_only_where_a_schedule_named_it(tmp
     with fake.client() as client, Report() as report:
         session = Session(settings, client, {}, [], Claims(tmp_path, fake.url), report)
         with pytest.raises(NothingFits, match="memory=900TB"):
-            session.claim(dataset="p:huge", fits=True)
-        leases = [session.claim(dataset="p:small", fits=True, cores=1), session.claim(dataset="p:huge")]
+            session.claim(dataset="p:huge", only_waiting=True)
+        leases = [session.claim(dataset="p:small", only_waiting=True, cores=1), session.claim(dataset="p:huge")]
         assert [lease.claim.slug for lease in leases if lease] == ["p:small", "p:huge"]
         for lease in leases:
             assert lease is not None
