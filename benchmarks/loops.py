@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deployments.local import free_port, prefect_server
-from deployments.stack.databases import make_databases, prefect_address
 from tests.support.relay import relay
 from tests.support.seaweed import SeaweedS3, seaweed
 from tests.support.servers import CrunchServer, crunch_server, postgres
@@ -127,12 +126,8 @@ def running_place() -> Iterator[Place]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         cluster = stack.enter_context(postgres())
         port = free_port()
-        prefect = prefect_server(folder / "prefect", port)
-        url = cluster.new_database()
-        make_databases(url)
-        database = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": prefect_address(url)}
-        prefect.environment = {**prefect.environment, **database}
-        stack.enter_context(prefect).wait()
+        stack.enter_context(prefect_server(folder / "prefect", port, database=cluster.new_database())).wait()
         s3 = stack.enter_context(seaweed(folder))
+        url = cluster.new_database()
         server = stack.enter_context(crunch_server(folder / "server", database_url=url, users=("alice",)))
         yield Place(folder, server, f"http://127.0.0.1:{port}/api", s3)

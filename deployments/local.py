@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import httpx
 
@@ -134,8 +135,8 @@ def folder_storage(file: Path, folder: Path) -> Path:
     return file
 
 
-def prefect_server(home: Path, port: int, host: str = LOOPBACK) -> Service:
-    """A Prefect server on SQLite below `home`."""
+def prefect_server(home: Path, port: int, host: str = LOOPBACK, database: str = "") -> Service:
+    """A Prefect server on SQLite below `home`, or on the PostgreSQL database at the address `database`."""
     api = f"http://{host}:{port}/api"
     environment = {
         "PREFECT_HOME": str(home),
@@ -144,8 +145,18 @@ def prefect_server(home: Path, port: int, host: str = LOOPBACK) -> Service:
         "PREFECT_UI_API_URL": api,
         "DO_NOT_TRACK": "1",
     }
+    if database:
+        environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = _for_asyncpg(database)
     arguments = ["prefect", "server", "start", "--host", host, "--port", str(port)]
     return Service("Prefect server", arguments, environment, answers(f"{api}/health"), home / "prefect.log")
+
+
+def _for_asyncpg(url: str) -> str:
+    """The address as SQLAlchemy takes it, which hands the query's words to asyncpg."""
+    parts = urlsplit(url)
+    # PostgreSQL's own library says `sslmode`.
+    words = [("ssl" if name == "sslmode" else name, value) for name, value in parse_qsl(parts.query)]
+    return urlunsplit(parts._replace(scheme="postgresql+asyncpg", query=urlencode(words, safe="/")))
 
 
 def manage(environment: Mapping[str, str], *arguments: str) -> str:

@@ -40,9 +40,7 @@ def hub(folder: Path, address: str) -> Iterator[Hub]:
     """Its servers run, with a user alice, until the end."""
     with ExitStack() as stack:
         cluster = stack.enter_context(postgres())
-        prefect = prefect_server(folder / "prefect", free_port(), address)
-        database = cluster.new_database().replace("postgresql://", "postgresql+asyncpg://")
-        prefect.environment = {**prefect.environment, "PREFECT_SERVER_DATABASE_CONNECTION_URL": database}
+        prefect = prefect_server(folder / "prefect", free_port(), address, cluster.new_database())
         stack.enter_context(prefect)
         (folder / "s3").mkdir()
         s3 = stack.enter_context(seaweed(folder / "s3", address))

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import psutil
 
@@ -42,14 +42,8 @@ def check_address(url: str) -> None:
 
 
 def prefect_address(url: str) -> str:
-    """The address, for Prefect, of its own database: beside the one at `url`, named after it.
-
-    SQLAlchemy hands the query's words to asyncpg, which says `ssl` where PostgreSQL's own library says `sslmode`.
-    """
-    parts = urlsplit(url)
-    words = [("ssl" if name == "sslmode" else name, value) for name, value in parse_qsl(parts.query)]
-    path = f"/{_prefect_name(url)}"
-    return urlunsplit(("postgresql+asyncpg", parts.netloc, path, urlencode(words, safe="/"), ""))
+    """The address of Prefect's own database: beside the one at `url`, named after it."""
+    return _with_database(url, _prefect_name(url))
 
 
 def make_databases(url: str) -> None:

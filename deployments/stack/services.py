@@ -100,17 +100,9 @@ class Stack:
         return self.folder.run / f"{key}.json"
 
     def prefect_service(self) -> Service:
-        service = prefect_server(self.folder.prefect, self.settings.prefect_port)
-        database = (
-            {"PREFECT_SERVER_DATABASE_CONNECTION_URL": databases.prefect_address(self.database_url)}
-            if self.settings.database
-            else {}
-        )
-        return replace(
-            service,
-            environment={**service.environment, **database},
-            log=self.folder.logs / "prefect.log",
-        )
+        database = databases.prefect_address(self.database_url) if self.settings.database else ""
+        service = prefect_server(self.folder.prefect, self.settings.prefect_port, database=database)
+        return replace(service, log=self.folder.logs / "prefect.log")
 
     def crunch_service(self) -> Service:
         service = crunch_server(self.folder.server, self.storage_settings, self.settings.port)

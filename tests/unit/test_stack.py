@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from crunch_tasks.errors import CrunchError, SettingsError, UsageError
-from deployments.local import Service, free_port, last_lines
+from deployments.local import Service, free_port, last_lines, prefect_server
 from deployments.stack import admin, databases, process
 from deployments.stack.down import down
 from deployments.stack.folder import EMBEDDED, StackFolder, StackSettings, Wanted, decide, write_exports
@@ -158,9 +158,12 @@ def test_what_an_up_that_was_killed_left_on_is_told(tmp_path: Path) -> None:
 
 
 def test_prefects_database_is_beside_crunchs() -> None:
-    convert = databases.prefect_address
-    assert convert("postgresql://u:p@h:5/crunch") == "postgresql+asyncpg://u:p@h:5/crunch_prefect"
-    assert convert("postgres://h/a?sslmode=require&host=/run/pg") == (
+    def told(url: str) -> str:
+        service = prefect_server(Path("home"), 1, database=databases.prefect_address(url))
+        return service.environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"]
+
+    assert told("postgresql://u:p@h:5/crunch") == "postgresql+asyncpg://u:p@h:5/crunch_prefect"
+    assert told("postgres://h/a?sslmode=require&host=/run/pg") == (
         "postgresql+asyncpg://h/a_prefect?ssl=require&host=/run/pg"
     )
 
