@@ -3,89 +3,44 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import count
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    Bundle,
-    RuleBasedStateMachine,
-    initialize,
-    multiple,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import Bundle, multiple, rule, run_state_machine_as_test
 
 from crunch_tasks.contract import ClaimRequest, Stage, State
 from crunch_tasks.errors import Refused
-from server.models import Claim, Dataset, Status
-from server.services import bulk, catalogue, claims, datasets, statuses
-from server.services.bulk import Operation
-from server.services.selection import Selection
+from server.models import Claim, Status
+from server.services import claims, statuses
 from server.services.statuses import Event
-from tests.support.calls import MANIFEST, expire
+from tests.support.calls import MANIFEST
 from tests.support.depth import whole
-from tests.support.protocol import FAILED, RUNNING, UNPROCESSED, Picture, check_picture, check_step, place
+from tests.support.people import MAX_ATTEMPTS, WHICH, People, is_free, numbers
+from tests.support.protocol import FAILED, RUNNING, UNPROCESSED, place
 
-MAX_ATTEMPTS = 2
 PEOPLE = st.sampled_from(["alice", "bob"])
-WHICH = st.sampled_from([0, 1])
 STAGES = st.sampled_from(list(Stage))
 STATES = st.sampled_from(list(State))
 
 ALL = list(HealthCheck)
 
-_numbers = count()
 
+class Protocol(People):
+    """Two people's clients, and those people. Each rule knows from the picture before it what must come of it."""
 
-class Protocol(RuleBasedStateMachine):
-    """Two people's clients, two datasets. Each rule knows from the picture before it what must come of it."""
-
-    claims = Bundle("claims")
+    claims = People.claims
     events = Bundle("events")
-
-    @initialize(target=claims)
-    def fill(self) -> Claim:
-        # What earlier examples left is nothing to claim.
-        Dataset.objects.update(locked=True)
-        self.project = catalogue.create_project(name=f"Birds {next(_numbers)}", max_attempts=MAX_ATTEMPTS)
-        made = [catalogue.create_dataset(self.project, name=name, priority=n) for n, name in enumerate("ab")]
-        self.datasets = [dataset.pk for dataset in made]
-        self.users = {user.username: user for user in User.objects.all()}
-        first = claims.claim(self.users["alice"], ClaimRequest(f"r{next(_numbers)}"))
-        assert first is not None
-        self.before = Picture.taken(self.project.pk)
-        return first[0]
-
-    def look(self, act: str) -> None:
-        """After each act: what must always be true."""
-        after = Picture.taken(self.project.pk)
-        check_picture(after)
-        check_step(self.before, after, act)
-        self.before = after
-
-    def row(self, which: int) -> Dataset:
-        return self.before.datasets[self.datasets[which]]
-
-    def is_current(self, claim: Claim, fence: int) -> bool:
-        now = self.before.claims[claim.pk]
-        return now.ended is None and fence == self.before.datasets[claim.dataset_id].fence
 
     # --- claims ---
 
     @rule(target=claims, who=PEOPLE, named_project=st.booleans())
     def claim_any(self, who: str, named_project: bool) -> Any:
-        def free(dataset: Dataset) -> bool:
-            last_chance = dataset.attempt + 1 >= MAX_ATTEMPTS
-            cancelled = dataset.claim is not None and dataset.claim.cancelled_at is not None
-            return dataset.state == UNPROCESSED or (dataset.lease_expired and not last_chance and not cancelled)
-
-        found = [row for row in self.before.datasets.values() if free(row) and not row.locked]
+        found = [row for row in self.before.datasets.values() if is_free(row) and not row.locked]
         best = min(found, key=lambda row: (-row.priority, row.pk), default=None)
-        request = ClaimRequest(f"r{next(_numbers)}", project=self.project.slug if named_project else "")
+        request = ClaimRequest(f"r{next(numbers)}", project=self.project.slug if named_project else "")
         made = claims.claim(self.users[who], request)
         self.look("claim_any")
         if made is None:
@@ -97,21 +52,26 @@ class Protocol(RuleBasedStateMachine):
         assert claim.dataset_id == best.pk
         return claim
 
-    @rule(target=claims, who=PEOPLE, which=WHICH)
-    def claim_named(self, who: str, which: int) -> Any:
+    @rule(target=claims, who=PEOPLE, which=WHICH, only_waiting=st.booleans())
+    def claim_named(self, who: str, which: int, only_waiting: bool) -> Any:
         was = self.row(which)
         live = was.state == RUNNING and not was.lease_expired
+        decided = only_waiting and not live and not is_free(was)
+        # A person takes it whatever it is; who wants it only while it waits does not change what is decided.
+        act = "claim_waiting" if only_waiting else "claim_named"
+        request = ClaimRequest(f"r{next(numbers)}", dataset=was.slug, only_waiting=only_waiting)
         try:
-            made = claims.claim(self.users[who], ClaimRequest(f"r{next(_numbers)}", dataset=was.slug))
+            made = claims.claim(self.users[who], request)
         except Refused as refusal:
-            self.look("claim_named")
-            assert refusal.code == ("locked" if was.locked else "leased")
-            assert was.locked or live
+            self.look(act)
+            assert refusal.code == ("locked" if was.locked else "leased" if live else "decided")
+            assert was.locked or live or decided
             return multiple()
-        self.look("claim_named")
+        self.look(act)
         assert made is not None
         assert not was.locked
         assert not live
+        assert not decided
         return made[0]
 
     @rule(claim=claims)
@@ -195,7 +155,7 @@ class Protocol(RuleBasedStateMachine):
 
     def event(self, claim: Claim, stage: Stage, state: State, **values: Any) -> Event:
         event = Event(claim.dataset_id, stage, state, claim=claim.pk, fence=claim.fence, manifest_sha256=MANIFEST)
-        return replace(event, event_id=f"e{next(_numbers)}", **values)
+        return replace(event, event_id=f"e{next(numbers)}", **values)
 
     @rule(target=events, claim=claims, stage=STAGES, state=STATES, ahead=st.sampled_from([0, 0, 0, 1]))
     def status(self, claim: Claim, stage: Stage, state: State, ahead: int) -> Any:
@@ -245,70 +205,6 @@ class Protocol(RuleBasedStateMachine):
         self.look("status_without_claim")
         assert self.row(which).claim_id is None or not kept.effective
 
-    # --- people and time ---
-
-    @rule(
-        which=WHICH,
-        decision=st.sampled_from(["reset", "retry", "retry_failed", "reset_all", "hold"]),
-        flag=st.booleans(),
-    )
-    def person(self, which: int, decision: str, flag: bool) -> None:
-        getattr(self, f"_{decision}")(self.row(which), flag)
-
-    def _reset(self, was: Dataset, take_files: bool) -> None:
-        now = datasets.reset(was.pk, take_files=take_files)
-        self.look("reset")
-        assert (now.state, now.fence, now.attempt) == (UNPROCESSED, was.fence + 1, 0)
-
-    def _retry(self, was: Dataset, _: bool) -> None:
-        running = was.state == RUNNING and was.claim_id is not None
-        with pytest.raises(Refused) as refusal:
-            datasets.retry(was.pk, fence=was.fence - 1)
-        assert refusal.value.code == ("running" if running else "changed")
-        self.look("retry")
-        if running:
-            return
-        would = datasets.retry(was.pk, dry_run=True)
-        self.look("dry run")
-        assert self.before.datasets[was.pk].fence == was.fence
-        assert datasets.retry(was.pk, fence=was.fence) == would
-        assert would.count == (was.state != UNPROCESSED)
-        self.look("retry")
-        now = self.before.datasets[was.pk]
-        assert now.fence == was.fence + would.count
-        assert not would.count or (now.state, now.attempt) == (UNPROCESSED, 0)
-
-    def _retry_failed(self, _: Dataset, __: bool) -> None:
-        failed = {pk: row for pk, row in self.before.datasets.items() if row.state == FAILED}
-        would = datasets.retry_failed(self.project, dry_run=True)
-        self.look("dry run")
-        assert (would.count, would.slugs) == (len(failed), [row.slug for _, row in sorted(failed.items())])
-        assert datasets.retry_failed(self.project) == would
-        self.look("retry_failed")
-        for pk, was in failed.items():
-            now = self.before.datasets[pk]
-            assert (now.state, now.fence, now.attempt) == (UNPROCESSED, was.fence + 1, 0)
-
-    def _reset_all(self, _: Dataset, __: bool) -> None:
-        processed = {pk: row for pk, row in self.before.datasets.items() if row.state != UNPROCESSED}
-        would = bulk.perform(Selection(self.project), Operation.RESET, dry_run=True)
-        self.look("dry run")
-        assert would.count == len(processed)
-        assert bulk.perform(Selection(self.project), Operation.RESET) == would
-        self.look("reset_all")
-        for pk, was in processed.items():
-            now = self.before.datasets[pk]
-            assert (now.state, now.fence, now.attempt) == (UNPROCESSED, was.fence + 1, 0)
-
-    def _hold(self, was: Dataset, locked: bool) -> None:
-        datasets.set_hold(was.pk, locked)
-        self.look("hold")
-
-    @rule(which=WHICH)
-    def lease_expires(self, which: int) -> None:
-        expire(self.row(which).pk)
-        self.look("lease_expires")
-
     # --- what takes several events, and would come together too seldom by chance ---
 
     @rule(target=claims, which=WHICH, who=PEOPLE, how=st.sampled_from(["claim_any", "claim_named", "old client"]))
@@ -317,7 +213,7 @@ class Protocol(RuleBasedStateMachine):
         if how == "claim_any":
             return self.claim_any(who, named_project=True)
         if how == "claim_named":
-            return self.claim_named(who, which)
+            return self.claim_named(who, which, only_waiting=False)
         self.status_without_claim(who, which, Stage.SETUP, State.START)
         return multiple()
 
