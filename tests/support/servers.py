@@ -94,14 +94,16 @@ class CrunchServer:
                 [sys.executable, *command], env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         deadline = time.monotonic() + START_SECONDS
-        while True:
-            with contextlib.suppress(httpx.TransportError):
-                httpx.get(f"{self.url}/api/next/", timeout=START_SECONDS)
-                return
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                self.kill()
-                raise RuntimeError(f"The server does not start:\n{self.log.read_text()}")
-            time.sleep(0.05)
+        # One client for all times that are asked: to load certificates for each takes as long as the server needs.
+        with httpx.Client(timeout=START_SECONDS) as client:
+            while True:
+                with contextlib.suppress(httpx.TransportError):
+                    client.get(f"{self.url}/api/next/")
+                    return
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    self.kill()
+                    raise RuntimeError(f"The server does not start:\n{self.log.read_text()}")
+                time.sleep(0.05)
 
     def stop(self) -> None:
         if self.process is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sqlite3
@@ -34,11 +35,11 @@ class Site:
 
     @property
     def storage(self) -> Storage:
-        return open_storage(load_storage_settings(self.storage_settings))
+        return _storage(self.storage_settings)
 
     @property
     def client(self) -> CrunchClient:
-        return CrunchClient(self.server.url, self.server.tokens["alice"], patience_s=5)
+        return _client(self.server.url, self.server.tokens["alice"])
 
     @property
     def env(self) -> dict[str, str]:
@@ -123,6 +124,19 @@ class Site:
 
     def read_json(self, slug: str, path: str) -> Any:
         return json.loads(self.read(slug, path))
+
+
+# Made once a site: each that is made anew loads certificates, and a test asks some hundred times.
+
+
+@functools.lru_cache(maxsize=4)
+def _storage(settings: Path) -> Storage:
+    return open_storage(load_storage_settings(settings))
+
+
+@functools.lru_cache(maxsize=4)
+def _client(url: str, token: str) -> CrunchClient:
+    return CrunchClient(url, token, patience_s=5)
 
 
 GOOD_RUN = [(stage, state) for stage in (1, 2, 3) for state in (1, 2)]
