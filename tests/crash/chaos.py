@@ -9,7 +9,6 @@ in which order is drawn from the seed, which is printed; how far each process is
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import signal
 import subprocess
@@ -24,23 +23,21 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from crunch_tasks.durable import TEMPORARY
-from crunch_tasks.files.reading import list_files
-from deployments.local import Service, free_port, prefect_server
-from tests.crash.population import DATASETS, add_datasets, results
+from deployments.local import free_port, prefect_server
+from tests.crash import aftermath
+from tests.crash.population import DATASETS, add_datasets
+from tests.crash.processes import MARK, kill_all, ours, send
 from tests.support.depth import SEED
 from tests.support.relay import Relay, relay
 from tests.support.seaweed import seaweed
 from tests.support.servers import CrunchServer, postgres
 from tests.support.site import CRUNCH, Site
 
-MARK = "CHAOS_TEST"
-"""In the environment of every client and all that it starts, so that survivors are found."""
-
 KILLED = "SIGKILL"
 """In the note of a workflow that was killed, or whose command was."""
 
 CLIENTS = 4
+BUCKET = "chaos"
 QUIET_S = 300
 """How long the clients may take to finish once they are left alone, in seconds."""
 
@@ -61,12 +58,8 @@ class Chaos:
             folder = self.folder
             self.prefect_port = free_port()
             # On SQLite it stalls when several clients write at once.
-            database = stack.enter_context(postgres()).new_database().replace("postgresql://", "postgresql+asyncpg://")
-            self.prefect = prefect_server(folder / "prefect", self.prefect_port)
-            self.prefect.environment = {
-                **self.prefect.environment,
-                "PREFECT_SERVER_DATABASE_CONNECTION_URL": database,
-            }
+            database = stack.enter_context(postgres()).new_database()
+            self.prefect = prefect_server(folder / "prefect", self.prefect_port, database=database)
             stack.enter_context(self.prefect)
             self.s3 = stack.enter_context(seaweed(folder / "s3"))
             self.to_s3: Relay = stack.enter_context(relay(urlsplit(self.s3.endpoint).port or 0))
@@ -93,7 +86,7 @@ class Chaos:
 
     def _settings(self, name: str, endpoint: str) -> Path:
         path = self.folder / f"{name}.toml"
-        text = self.s3.toml(self.s3.make_bucket("chaos"), location="files")
+        text = self.s3.toml(self.s3.make_bucket(BUCKET), location="files")
         path.write_text(text.replace(self.s3.endpoint, endpoint))
         return path
 
@@ -252,74 +245,22 @@ class Chaos:
     def _datasets(self) -> list[dict[str, Any]]:
         return [dict(row) for row in self.site.client.pages("api/datasets/")]
 
-    def unfinished(self) -> list[str]:
-        """Keys to which S3 has parts of uploads that nobody completed."""
-        return [upload["Key"] for upload in self.s3._boto3().list_multipart_uploads(Bucket="chaos").get("Uploads", ())]
-
     def problems(self) -> list[str]:
         """All that is not as it must be."""
-        found = [f"left over: parts of {key}" for key in self.unfinished()]
-        found += [f"{slug}: two worked on it at once" for slug in read_lines(self.violations)]
-        for machine in sorted((self.folder / "work").iterdir()):
-            done = self.site.crunch("sync", "--directory", str(machine), code=None)
-            found += [f"{machine.name}: {done.stderr}"] if done.returncode else []
-            found += [f"left over: {path}" for path in temporary_files(machine)]
-        found += [f"left over: {process}" for process in ours(self.folder)]
-        for dataset in self._datasets():
-            found += [f"{dataset['slug']}: {problem}" for problem in self._problems_of(dataset)]
-        return found
+        return [
+            *aftermath.of_storage(self.s3, BUCKET),
+            *(f"{slug}: two worked on it at once" for slug in self._violations()),
+            *(told for machine in self._machines() for told in aftermath.of_directory(self.site, machine)),
+            *(f"left over: {process}" for process in ours(self.folder)),
+            *(told for dataset in self._datasets() for told in aftermath.of_dataset(self.site, dataset)),
+        ]
 
-    def _problems_of(self, dataset: dict[str, Any]) -> list[str]:
-        slug = dataset["slug"]
-        if dataset["state"] != "completed":
-            return [f"{dataset['state']}: {self.site.notes(slug)[-1:]}"]
-        found = []
-        storage = self.site.storage
-        files = {path: storage.read(source.key) for path, source in list_files(storage, dataset).files.items()}
-        wanted = results(slug)
-        found += [f"wrong {path!r}" for path in wanted if files.get(path) != wanted[path]]
-        found += [f"too many {path!r}" for path in files.keys() - wanted.keys()]
-        if self.site.files(slug) != wanted:
-            found.append("its objects are not its files")
-        statuses = self.site.statuses(slug)
-        if statuses.count((3, 2)) != 1 or statuses[-1] != (3, 2):
-            found.append(f"the statuses {statuses}")
-        prefix = f"{dataset['base_file_path']}/.crunch/attempts/"
-        left = [info.key for info in storage.list_objects(prefix) if "/logs/" not in info.key]
-        return found + [f"left over: {key}, and {dataset['manifest_fence']} was committed" for key in left]
+    def _violations(self) -> list[str]:
+        """Slugs of datasets on which a workflow worked while another one did."""
+        return self.violations.read_text().splitlines() if self.violations.exists() else []
 
-
-def ours(folder: Path) -> list[psutil.Process]:
-    """The living processes that a client is or started."""
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            if process.environ().get(MARK) == str(folder) and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-    return found
-
-
-def send(processes: list[psutil.Process], number: int) -> None:
-    for process in processes:
-        with suppress(psutil.Error):
-            process.send_signal(number)
-
-
-def kill_all(service: Service) -> None:
-    assert service.process is not None
-    os.killpg(service.process.pid, signal.SIGKILL)
-    service.process.wait()
-
-
-def read_lines(path: Path) -> list[str]:
-    return path.read_text().splitlines() if path.exists() else []
-
-
-def temporary_files(machine: Path) -> list[Path]:
-    """What should be gone when nobody works in a client's directory: half files, and requests of claims."""
-    state = machine / ".state"
-    found = [*machine.rglob(f"*{TEMPORARY}"), *state.glob("*/*/partial/*"), *state.glob("claims/*")]
-    return [path for path in found if path.is_file()]
+    def _machines(self) -> list[Path]:
+        return sorted((self.folder / "work").iterdir())
 
 
 def main() -> None:

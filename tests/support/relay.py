@@ -77,7 +77,9 @@ def relay(target: int, rate: float = 0) -> Iterator[Relay]:
     def run() -> None:
         with contextlib.suppress(asyncio.CancelledError):
             made.loop.run_until_complete(made.serve(started))
-        made.loop.run_until_complete(asyncio.gather(*asyncio.all_tasks(made.loop), return_exceptions=True))
+        # Outside a running loop nothing at all cannot be waited for.
+        if left := asyncio.all_tasks(made.loop):
+            made.loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         made.loop.close()
 
     thread = threading.Thread(target=run, name="relay", daemon=True)
