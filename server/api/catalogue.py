@@ -36,6 +36,10 @@ class RetrySerializer(ActSerializer):
     dry_run = serializers.BooleanField(default=False, help_text="Change nothing, and tell what would be retried.")
 
 
+class RetryDatasetSerializer(RetrySerializer, ResetSerializer):
+    """Of one dataset."""
+
+
 class RetriedSerializer(serializers.Serializer[Any]):
     """What is unprocessed again, or would be."""
 
@@ -45,12 +49,6 @@ class RetriedSerializer(serializers.Serializer[Any]):
         child=serializers.CharField(), help_text=f"Their slugs; of many, the first {bulk.LISTED}."
     )
     held = serializers.IntegerField(help_text="How many are held: nobody claims them until they are let go.")
-
-
-def _dry_run(request: Request) -> bool:
-    sent = RetrySerializer(data=request.data)
-    sent.is_valid(raise_exception=True)
-    return bool(sent.validated_data["dry_run"])
 
 
 def _retried(done: bulk.Outcome, dry_run: bool) -> Response:
@@ -133,7 +131,9 @@ class ProjectViews(SteeredViews):
     @action(detail=True, methods=["post"])
     def retry(self, request: Request, **_: Any) -> Response:
         """Make all failed datasets of the project unprocessed again; with `dry_run`, only tell which."""
-        dry_run = _dry_run(request)
+        sent = RetrySerializer(data=request.data)
+        sent.is_valid(raise_exception=True)
+        dry_run = sent.validated_data["dry_run"]
         return _retried(self._retry_failed(dry_run), dry_run)
 
     def _retry_failed(self, dry_run: bool) -> bulk.Outcome:
@@ -185,16 +185,20 @@ class DatasetViews(SteeredViews):
             datasets.reset(dataset.pk, **sent.validated_data)
         return Response(self.get_serializer(self.get_object()).data)
 
-    @extend_schema(request=RetrySerializer, responses={200: RetriedSerializer, **problems(400, 401, 403, 404, 409)})
+    @extend_schema(
+        request=RetryDatasetSerializer, responses={200: RetriedSerializer, **problems(400, 401, 403, 404, 409)}
+    )
     @action(detail=True, methods=["post"])
     def retry(self, request: Request, **_: Any) -> Response:
         """Make a completed or failed dataset unprocessed again. 409: it is being processed; cancel its run first."""
-        dry_run = _dry_run(request)
+        sent = RetryDatasetSerializer(data=request.data)
+        sent.is_valid(raise_exception=True)
+        dry_run, take_files = sent.validated_data["dry_run"], sent.validated_data["take_files"]
         dataset = self.get_object()
         with transaction.atomic():
-            done = datasets.retry(dataset.pk, dry_run=dry_run)
+            done = datasets.retry(dataset.pk, take_files=take_files, dry_run=dry_run)
             if done.count and not dry_run:
-                audit.note(actor_of(request), "retry", dataset.slug, dataset.project)
+                audit.note(actor_of(request), "retry", dataset.slug, dataset.project, after={"take_files": take_files})
         return _retried(done, dry_run)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
 from crunch_tasks.contract import Stage, State
 from crunch_tasks.errors import Refused
-from server.models import Dataset, Project, Status
+from server.models import Change, Dataset, Project, Status
 from server.services import bulk, catalogue, datasets
 from tests.support.calls import MANIFEST, claim, expire, heartbeat, post_json, status
 
@@ -36,6 +38,29 @@ def test_a_reset_may_take_the_files_as_they_are(api: APIClient, dataset: Dataset
     taken = post_json(api, "/api/datasets/birds:one/reset/", {"take_files": True}).json()
     assert (taken["state"], taken["manifest_sha256"], taken["manifest_fence"]) == ("unprocessed", "", 4)
     assert claim(api).json()["fence"] == 5
+
+
+def test_a_retry_may_take_the_files_as_they_are(api: APIClient, dataset: Dataset) -> None:
+    """By the rule of a plain one: not from a run, and not of what is unprocessed already."""
+
+    def retry(**body: bool) -> Any:
+        return post_json(api, "/api/datasets/birds:one/retry/", {"take_files": True, **body})
+
+    def published() -> tuple[str, str, int]:
+        now = Dataset.objects.get()
+        return now.state, now.manifest_sha256, now.manifest_fence
+
+    claimed = claim(api).json()
+    assert (retry().status_code, retry().json()["code"]) == (409, "running")
+    status(api, claimed, Stage.UPLOAD, State.SUCCESS)
+    assert retry(dry_run=True).json()["count"] == 1
+    assert published() == ("completed", MANIFEST, 1)
+    assert post_json(api, "/api/datasets/birds:one/retry/", {"take_files": "x"}).status_code == 400
+    assert post_json(api, "/api/projects/birds/retry/", {"take_files": True}).status_code == 400
+    assert retry().json()["count"] == 1
+    assert published() == ("unprocessed", "", 2)
+    assert (Change.objects.get().act, Change.objects.get().after) == ("retry", {"take_files": True})
+    assert (retry().json()["count"], published()) == (0, ("unprocessed", "", 2))
 
 
 def test_a_retry_that_was_decided_by_an_old_fence_is_refused(api: APIClient, dataset: Dataset) -> None:
