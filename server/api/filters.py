@@ -16,10 +16,11 @@ from rest_framework.request import Request
 
 from crunch_tasks.contract import DatasetState
 from crunch_tasks.slugs import slug_part
+from server import keyset
 from server.models import Item, Project
 from server.models.datasets import DatasetQuerySet
 from server.permissions import Act, actor_of, project_of
-from server.services.selection import LAST_CHARACTER
+from server.services.selection import beginning
 
 Rows = QuerySet[Any]
 
@@ -27,6 +28,15 @@ OTHERS = {"ordering", "cursor", "page", "page_size", "format"}
 """The parameters of a list that are no filters."""
 
 EXPIRED = "expired"
+
+PLACE = "place"
+"""The column that `in_byte_order` adds."""
+
+KEY = "key"
+"""By it a project's datasets are in the order of their slugs, which all begin alike."""
+
+ORDERINGS = {"id": ("pk",), "slug": (PLACE,), "updated": ("updated", "pk")}
+"""The columns of each ordering."""
 
 NAMES = {"project": "project", "parent": "item", "item": "item"}
 """The filters whose value is a slug, and of what."""
@@ -49,7 +59,7 @@ class Lists:
     orderings: Mapping[frozenset[str], tuple[str, ...]]
 
     def ordering(self, given: frozenset[str], asked: str) -> str:
-        """The ordering to use, such as `id` or `-id`. Raises ValidationError naming what goes."""
+        """The ordering to use, one of ORDERINGS or with a minus. Raises ValidationError naming what goes."""
         served = self.orderings.get(given)
         if served is None:
             sets = [" and ".join(sorted(names)) for names in self.orderings if names]
@@ -74,19 +84,17 @@ class Narrowing(BaseFilterBackend):
             raise ValidationError(dict.fromkeys(sorted(unknown), f"The parameters of this list are {known}."))
         values = {name: value for name, value in asked.items() if name in lists.filters}
         ordering = lists.ordering(frozenset(values), asked.get("ordering", ""))
-        rows: Rows = queryset
-        if ordering.removeprefix("-") == "slug":
-            rows = in_byte_order(rows)
-            if "project" in values and "search" not in values:
-                rows = below(rows, f"{values['project']}:")
+        columns = ORDERINGS[ordering.removeprefix("-")]
+        if columns == (PLACE,) and "project" in values:
+            columns = (KEY,)
+        rows: Rows = in_byte_order(queryset) if columns == (PLACE,) else queryset
         for name, value in values.items():
             if "\x00" in value:
                 raise ValidationError({name: "It may not have a NUL."})
             if name in NAMES:
                 _refuse_unseen(request, name, value)
             rows = lists.filters[name].narrow(rows, value, values)
-        sign = "-" if ordering.startswith("-") else ""
-        return rows.order_by(sign + {"id": "pk", "slug": "place"}[ordering.removeprefix("-")])
+        return keyset.ordered(rows, columns, down=ordering.startswith("-"))
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
         lists: Lists = view.lists
@@ -114,14 +122,9 @@ def _combinations(lists: Lists) -> str:
 
 
 def in_byte_order(rows: Rows) -> Rows:
-    """With each row's slug as `place`, which both databases compare byte by byte: so a prefix is a range."""
-    placed: Rows = rows.annotate(place=Collate("slug", "C" if connection.vendor == "postgresql" else "BINARY"))
+    """With each row's slug as PLACE, which both databases compare byte by byte: so a prefix is a range."""
+    placed: Rows = rows.annotate(**{PLACE: Collate("slug", "C" if connection.vendor == "postgresql" else "BINARY")})
     return placed
-
-
-def below(rows: Rows, prefix: str) -> Rows:
-    """The rows of `in_byte_order` whose slug begins with this prefix."""
-    return rows.filter(place__gte=prefix, place__lt=prefix + LAST_CHARACTER)
 
 
 def _refuse_unseen(request: Request, name: str, slug: str) -> None:
@@ -154,8 +157,7 @@ def _search(rows: Rows, text: str, values: Mapping[str, str]) -> Rows:
     sought = ":".join(slug_part(part) for part in text.split(":"))
     if not sought.strip(":"):
         raise ValidationError({"search": "The beginning of a name has a letter or a digit."})
-    project = values.get("project")
-    return below(rows, f"{project}:{sought}" if project else sought)
+    return beginning(rows, KEY if "project" in values else PLACE, sought)
 
 
 def _item(column: str) -> Callable[[Rows, str, Mapping[str, str]], Rows]:
@@ -166,9 +168,17 @@ def _item(column: str) -> Callable[[Rows, str, Mapping[str, str]], Rows]:
 
 
 def _dataset(rows: Rows, number: str, _: Mapping[str, str]) -> Rows:
-    if not (number.isascii() and number.isdigit() and len(number) < 19):
-        raise ValidationError({"dataset": "A dataset's number is needed."})
-    return rows.filter(dataset=int(number))
+    return rows.filter(dataset=_number("dataset", number))
+
+
+def _failure(rows: Rows, number: str, _: Mapping[str, str]) -> Rows:
+    return rows.filter(failure=_number("failure", number))
+
+
+def _number(name: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise ValidationError({name: f"A {name}'s number is needed."})
+    return int(text)
 
 
 SEARCH = Filter("How the slug begins; with a project, the part after the project's.", _search)
@@ -180,14 +190,17 @@ DATASETS = Lists(
         "project": Filter("The slug of their project.", _project),
         "state": Filter("Those of a project in this state.", _state, tuple(DatasetState)),
         "lease": Filter("Those of a project that are running, and whose client is not heard of.", _lease, (EXPIRED,)),
+        "failure": Filter("Those of a project in this group of failures, by the group's number.", _failure),
         "search": SEARCH,
     },
     {
         NOTHING: ("id", "slug"),
-        frozenset({"project"}): ("id", "slug"),
-        frozenset({"project", "state"}): ("id",),
+        frozenset({"project"}): ("id", "slug", "updated"),
+        frozenset({"project", "state"}): ("id", "slug", "updated"),
         frozenset({"project", "lease"}): ("id",),
+        frozenset({"project", "failure"}): ("slug",),
         frozenset({"project", "search"}): ("slug",),
+        frozenset({"project", "failure", "search"}): ("slug",),
         frozenset({"search"}): ("slug",),
     },
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import datetime as dt
 import json
 from typing import Any
 
@@ -15,6 +16,7 @@ from rest_framework.response import Response
 from rest_framework.utils.urls import remove_query_param, replace_query_param
 
 from crunch_tasks.contract import LARGEST_PAGE, PAGE_SIZE
+from server import keyset
 
 COUNTED = 1000
 """Lists of more rows are not counted."""
@@ -22,26 +24,27 @@ COUNTED = 1000
 NUMBERED = 500
 """The most pages of the usual size that can be asked for by number: the database has to walk over all rows before."""
 
-INT64 = 2**63 - 1
+_NUMBERS = {"pk": (-(2**63 - 1), 2**63 - 1), "updated": (0, keyset.MOST_MICROSECONDS)}
+"""The columns that a cursor has as numbers, from the least to the most that one can be; the others are texts."""
 
 
 class Pages(BasePagination):
-    """Follow `next`. The queryset is ordered by one field whose values are unique (see `server.api.filters`).
+    """Follow `next`. The queryset is ordered by columns whose values together are unique (see `server.api.filters`).
 
     `?page=N` is for clients that were written before: its `next` goes on by keyset.
     """
 
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:  # noqa: ARG002
-        (ordering,) = queryset.query.order_by
-        self.field = str(ordering).removeprefix("-")
+        order = queryset.query.order_by
+        self.columns = tuple(column.removeprefix("-") for column in order)
         self.address = remove_query_param(request.build_absolute_uri(), "page")
         self.size = _page_size(request.query_params.get("page_size"))
         number, cursor = request.query_params.get("page"), request.query_params.get("cursor")
         count = queryset.order_by()[: COUNTED + 1].count()
         self.count = count if count <= COUNTED else None
         if cursor is not None:
-            backwards, value = _read(cursor, int if self.field == "pk" else str)
-            return self._from(queryset, backwards, value, descending=str(ordering).startswith("-"))
+            backwards, place = _read(cursor, self.columns)
+            return self._from(queryset, backwards, place, down=order[0].startswith("-"))
         return self._numbered(queryset, _page_number(number, self.size) if number is not None else 1)
 
     def _numbered(self, queryset: QuerySet[Any], number: int) -> list[Any]:
@@ -51,8 +54,8 @@ class Pages(BasePagination):
             raise exceptions.NotFound(f"There is no page {number}.")
         return self._linked(rows[: self.size], before=number > 1, after=len(rows) > self.size)
 
-    def _from(self, queryset: QuerySet[Any], backwards: bool, value: Any, *, descending: bool) -> list[Any]:
-        rows = queryset.filter(**{f"{self.field}__{'lt' if descending != backwards else 'gt'}": value})
+    def _from(self, queryset: QuerySet[Any], backwards: bool, place: tuple[Any, ...], *, down: bool) -> list[Any]:
+        rows = keyset.beyond(queryset, self.columns, place, down=down != backwards)
         found = list((rows.reverse() if backwards else rows)[: self.size + 1])
         more, kept = len(found) > self.size, found[: self.size]
         if backwards:
@@ -65,7 +68,9 @@ class Pages(BasePagination):
         return rows
 
     def _link(self, row: Any, *, backwards: bool) -> str:
-        cursor = json.dumps([backwards, getattr(row, self.field)]).encode()
+        values = (getattr(row, column) for column in self.columns)
+        place = (keyset.microseconds(value) if isinstance(value, dt.datetime) else value for value in values)
+        cursor = json.dumps([backwards, *place]).encode()
         return replace_query_param(self.address, "cursor", base64.urlsafe_b64encode(cursor).decode())
 
     def get_paginated_response(self, data: Any) -> Response:
@@ -126,17 +131,24 @@ def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 10
 
 
-def _read(cursor: str, kind: type) -> tuple[bool, Any]:
-    """Whether the cursor goes backwards, and the value it begins at. Raises ValidationError."""
+def _read(cursor: str, columns: tuple[str, ...]) -> tuple[bool, tuple[Any, ...]]:
+    """Whether the cursor goes backwards, and the place it begins at. Raises ValidationError."""
     try:
-        backwards, value = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-        readable = isinstance(backwards, bool) and type(value) is kind
-        if isinstance(value, str):
-            readable = readable and "\x00" not in value and bool(value.encode())
-        else:
-            readable = readable and abs(value) <= INT64
+        backwards, *values = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+        if isinstance(backwards, bool):
+            return backwards, tuple(_value(*pair) for pair in zip(columns, values, strict=True))
     except (ValueError, TypeError, binascii.Error, RecursionError):
-        readable = False
-    if not readable:
-        raise exceptions.ValidationError({"cursor": "Take the whole `next` or `previous` link of an answer."})
-    return backwards, value
+        pass
+    raise exceptions.ValidationError({"cursor": "Take the whole `next` or `previous` link of an answer."})
+
+
+def _value(column: str, value: Any) -> Any:
+    """A column's value as a cursor has it. Raises ValueError for what no row can have there."""
+    if column in _NUMBERS:
+        least, most = _NUMBERS[column]
+        if type(value) is int and least <= value <= most:
+            return keyset.moment(value) if column == "updated" else value
+    # PostgreSQL refuses a NUL, and no database takes half a character, for which this raises.
+    elif type(value) is str and "\x00" not in value and value.encode():
+        return value
+    raise ValueError(value)

@@ -5,16 +5,13 @@ A page begins after the last row of the page before, wherever that is, so that t
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import F
-from django.db.models.fields.tuple_lookups import Tuple, TupleGreaterThan, TupleLessThan
-
 from crunch_tasks.contract import DatasetState
+from server import keyset
 from server.models import Dataset, Failure, Project
 from server.models.datasets import DatasetQuerySet
 from server.pages.looks import StageLook, attempt_number, cells
@@ -34,9 +31,6 @@ _COLUMNS = {NAME: ("key",), UPDATED: ("updated", "pk"), UNCHANGED: ("updated", "
 
 COLUMNS = ("name", "slug", "key", "state", "locked", "attempt", "progress", "lease_expires", "stage", "stage_state")
 """What a row shows, besides `updated`; a dataset's longer texts are not read."""
-
-_MICROSECOND = dt.timedelta(microseconds=1)
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 @dataclass(frozen=True)
@@ -101,24 +95,15 @@ def _ordered(rows: DatasetQuerySet, by: str, place: tuple[Any, ...] | None, back
     """The rows from `place` on or, `back`, those before it, the nearest first."""
     down = (by == UPDATED) != back
     if place:
-        rows = _beyond(rows, _COLUMNS[by], place, down)
-    return rows.order_by(*(f"-{column}" if down else column for column in _COLUMNS[by]))
-
-
-def _beyond(rows: DatasetQuerySet, columns: tuple[str, ...], place: tuple[Any, ...], down: bool) -> DatasetQuerySet:
-    if len(columns) == 1:
-        return rows.filter(**{f"{columns[0]}__{'lt' if down else 'gt'}": place[0]})
-    pair = Tuple(*map(F, columns))
-    beyond = TupleLessThan(pair, place) if down else TupleGreaterThan(pair, place)
-    # The second condition is for SQLite, which would look at all rows for the first alone.
-    return rows.filter(beyond, **{f"{columns[0]}__{'lte' if down else 'gte'}": place[0]})
+        rows = keyset.beyond(rows, _COLUMNS[by], place, down=down)
+    return keyset.ordered(rows, _COLUMNS[by], down=down)
 
 
 def cursor(by: str, dataset: Dataset) -> str:
     """Where the dataset stands in this order, as the addresses of pages say it."""
     if by == NAME:
         return str(dataset.key)
-    return f"{(dataset.updated - _EPOCH) // _MICROSECOND}-{dataset.pk}"
+    return f"{keyset.microseconds(dataset.updated)}-{dataset.pk}"
 
 
 def _read(by: str, text: str) -> tuple[Any, ...] | None:
@@ -127,4 +112,4 @@ def _read(by: str, text: str) -> tuple[Any, ...] | None:
         # PostgreSQL refuses a NUL.
         return (text,) if text and "\x00" not in text else None
     found = re.fullmatch(r"([0-9]{1,16})-([0-9]{1,18})", text)
-    return (_EPOCH + int(found[1]) * _MICROSECOND, int(found[2])) if found else None
+    return (keyset.moment(int(found[1])), int(found[2])) if found else None

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
+
+from django.db.models import QuerySet
 
 from crunch_tasks.slugs import slug_part
 from server.models import Dataset, Project
 from server.models.datasets import DatasetQuerySet
+
+Rows = TypeVar("Rows", bound=QuerySet[Any])
 
 LAST_CHARACTER = "\U0010ffff"
 """Comes after every other character."""
@@ -40,5 +44,10 @@ class Selection:
         if self.text:
             # A slug may be looked for as well.
             prefix = slug_part(self.text.rpartition(":")[2])
-            rows = rows.filter(key__gte=prefix, key__lt=prefix + LAST_CHARACTER) if prefix else rows.none()
+            rows = beginning(rows, "key", prefix) if prefix else rows.none()
         return rows
+
+
+def beginning(rows: Rows, column: str, prefix: str) -> Rows:
+    """The rows whose text in this column, which is in the order of its characters, begins so."""
+    return rows.filter(**{f"{column}__gte": prefix, f"{column}__lt": prefix + LAST_CHARACTER})

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import datetime as dt
+import json
 from typing import Any
 
 import pytest
@@ -11,8 +14,8 @@ from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
 from server.api import paging
-from server.models import Attribute, Dataset, Project
-from server.services import catalogue
+from server.models import Attribute, Dataset, Failure, Project
+from server.services import bulk_create, catalogue, datasets
 from tests.support.calls import claim, expire, signed_in
 
 
@@ -21,7 +24,12 @@ def birds(project: Project) -> Project:
     for number in range(45):
         catalogue.create_dataset(project, name=f"d{number:02}")
     catalogue.create_dataset(catalogue.create_project(name="Birds 2"), name="d00")
-    project.datasets.filter(slug__in=["birds:d03", "birds:d30"]).update(state="failed")
+    kind = Failure.objects.create(project=project, stage=2, signature="KeyError", example="KeyError: 'nest'")
+    project.datasets.filter(slug__in=["birds:d03", "birds:d30"]).update(state="failed", failure=kind)
+    # Those from d40 on were updated first, then the others; five at one time.
+    for dataset in Dataset.objects.all():
+        hours = (int(dataset.key[1:]) + 5) % 45 // 5
+        Dataset.objects.filter(pk=dataset.pk).update(updated=NOON + dt.timedelta(hours=hours, microseconds=1))
     return project
 
 
@@ -37,6 +45,8 @@ def walk(api: APIClient, address: str, link: str = "next") -> list[list[str]]:
 
 
 ALL = [f"birds:d{number:02}" for number in range(45)]
+WAITING = [slug for slug in ALL if slug not in ("birds:d03", "birds:d30")]
+NOON = dt.datetime(2026, 5, 3, 12, tzinfo=dt.UTC)
 
 
 @pytest.mark.parametrize(
@@ -51,6 +61,11 @@ ALL = [f"birds:d{number:02}" for number in range(45)]
         ("project=birds&search=D1", ALL[10:20]),
         ("search=birds-2:d", ["birds-2:d00"]),
         ("project=birds&search=x", []),
+        ("project=birds&ordering=updated", ALL[40:] + ALL[:40]),
+        ("project=birds&ordering=-updated", (ALL[40:] + ALL[:40])[::-1]),
+        ("project=birds&state=unprocessed&ordering=slug", WAITING),
+        ("project=birds&state=unprocessed&ordering=updated", WAITING[38:] + WAITING[:38]),
+        ("project=birds&state=unprocessed&ordering=-updated", (WAITING[38:] + WAITING[:38])[::-1]),
         ("ordering=slug", ["birds-2:d00", *ALL]),
     ],
 )
@@ -72,6 +87,36 @@ def test_a_page_begins_where_the_last_one_ended_whatever_came_or_went(api: APICl
     Dataset.objects.get(slug="birds:d19").delete()
     Dataset.objects.get(slug="birds:d00").delete()
     assert [row["slug"] for row in api.get(first["next"]).json()["results"]] == ALL[20:40]
+
+
+@pytest.mark.parametrize("order", ["updated", "-updated"])
+def test_what_is_updated_while_a_list_is_read_moves_and_takes_no_other_along(
+    api: APIClient, birds: Project, order: str
+) -> None:
+    first = api.get(f"/api/datasets/?project=birds&ordering={order}").json()
+    whole = [slug for page in walk(api, f"/api/datasets/?project=birds&ordering={order}") for slug in page]
+    # The last of this page and two of the next are the newest now.
+    moved = whole[19:22]
+    Dataset.objects.filter(slug__in=moved).update(updated=NOON + dt.timedelta(days=1))
+    second = api.get(first["next"]).json()
+    after = [slug for page in walk(api, first["next"]) for slug in page]
+    before = [slug for page in walk(api, second["previous"], "previous")[::-1] for slug in page]
+    if order == "updated":
+        assert (before, after) == (whole[:19], [*whole[22:], *sorted(moved)])
+    else:
+        assert (before, after) == ([*sorted(moved, reverse=True), *whole[:19]], whole[22:])
+
+
+def test_a_group_of_failures_is_listed(api: APIClient, birds: Project) -> None:
+    (group,) = api.get("/api/projects/birds/failures/").json()
+    address = f"/api/datasets/?project=birds&failure={group['failure']}"
+    assert walk(api, address) == [["birds:d03", "birds:d30"]]
+    assert walk(api, f"{address}&page_size=1&ordering=-slug") == [["birds:d30"], ["birds:d03"]]
+    assert walk(api, f"{address}&search=D3") == [["birds:d30"]]
+    assert walk(api, f"/api/datasets/?project=birds-2&failure={group['failure']}") == [[]]
+    first = api.get(f"{address}&page_size=1").json()
+    datasets.retry(Dataset.objects.get(slug="birds:d03").pk)
+    assert walk(api, first["next"]) == [["birds:d30"]]
 
 
 def test_pages_by_number_go_on_as_they_did(api: APIClient, birds: Project) -> None:
@@ -102,6 +147,10 @@ def test_long_lists_are_not_counted(api: APIClient, birds: Project, monkeypatch:
     assert api.get("/api/datasets/").json()["count"] is None
 
 
+def cursor(values: list[Any]) -> str:
+    return base64.urlsafe_b64encode(json.dumps([False, *values]).encode()).decode()
+
+
 @pytest.mark.parametrize(
     ("address", "name", "words"),
     [
@@ -111,14 +160,23 @@ def test_long_lists_are_not_counted(api: APIClient, birds: Project, monkeypatch:
         ("datasets/?project=birds&lease=lost", "lease", "is expired."),
         ("datasets/?lease=expired", "lease", "lease and project"),
         ("datasets/?project=birds&search=x&state=failed", "search", "project and search"),
+        ("datasets/?project=birds&failure=1&state=failed", "failure", "failure and project;"),
+        ("datasets/?failure=1", "failure", "failure and project;"),
+        ("datasets/?project=birds&failure=KeyError", "failure", "number"),
+        ("datasets/?project=birds&failure=1&ordering=id", "ordering", "by slug, -slug."),
+        ("datasets/?ordering=-updated", "ordering", "by id, -id, slug, -slug."),
         ("datasets/?search=!!", "search", "a letter or a digit"),
         ("datasets/?ordering=name", "ordering", "id, -id, slug, -slug"),
-        ("datasets/?project=birds&state=failed&ordering=slug", "ordering", "by id, -id."),
-        ("datasets/?colour=red", "colour", "ordering, page, page_size, project, search, state"),
+        ("datasets/?project=birds&lease=expired&ordering=slug", "ordering", "by id, -id."),
+        ("datasets/?colour=red", "colour", "failure, lease, ordering, page, page_size, project, search, state"),
         *((f"datasets/?page_size={size}", "page_size", "1 to 500") for size in ("0", "501", "-1", "x", "", "9" * 5000)),
         ("datasets/?cursor=x", "cursor", "`next`"),
         ("datasets/?cursor=W2ZhbHNlLCAiYSJd", "cursor", "`next`"),
         ("datasets/?ordering=slug&cursor=W2ZhbHNlLCAxXQ==", "cursor", "`next`"),
+        *(
+            (f"datasets/?project=birds&ordering=updated&cursor={cursor(values)}", "cursor", "`next`")
+            for values in ([1], [1, 2, 3], ["x", 1], [1, "x"], [-1, 1], [10**16, 1], [1, 2**63], [True, 1], [1.5, 1])
+        ),
         ("datasets/?project=a%00", "project", "NUL"),
         ("items/?parent=nope", "parent", "no item 'nope'"),
         ("attributes/int/?item=nope", "item", "no item 'nope'"),
@@ -161,6 +219,8 @@ ADDRESSES = [
     *("projects/", "datasets/?project=birds", "datasets/?project=birds&ordering=slug", "datasets/?ordering=-slug"),
     *("datasets/?project=birds&state=unprocessed", "datasets/?project=birds&search=d", "items/?parent=birds"),
     *("datasets/?project=birds&lease=expired", "items/?search=birds"),
+    *("datasets/?project=birds&ordering=-updated", "datasets/?project=birds&state=failed&ordering=updated"),
+    "datasets/?project=birds&failure=1",
     *("attributes/int/?ordering=-id", "statuses/?ordering=-id"),
 ]
 
@@ -192,3 +252,51 @@ def test_a_page_takes_the_same_queries_however_long_the_list(database: None) -> 
     added(project, range(5, 50))
     assert queries() == few
     assert max(few.values()) <= 10
+
+
+SERVED = {
+    "ordering=updated": "server_dataset_updated",
+    "ordering=-updated": "server_dataset_updated",
+    "ordering=slug": "server_dataset_key",
+    "search=d1": "server_dataset_key",
+    "state=failed&ordering=updated": "server_state_updated",
+    "state=failed&ordering=-updated": "server_state_updated",
+    "state=failed&ordering=slug": "server_dataset_state_key",
+    "failure=1": "server_dataset_failure",
+    "failure=1&ordering=-slug": "server_dataset_failure",
+    "failure=1&search=d1": "server_dataset_failure",
+}
+"""The indexes that have the datasets of a project as they are asked for."""
+
+
+@pytest.mark.slow
+def test_a_page_of_a_projects_datasets_is_read_from_its_index_in_order(database: None) -> None:
+    api = signed_in(User.objects.get(username="alice"))
+    for name in ("Birds", "Bees"):
+        project = catalogue.create_project(name=name)
+        made = bulk_create.create_datasets(
+            project, {row: bulk_create.NewDataset({"name": f"d{row}"}) for row in range(1, 1001)}
+        )
+        kind = Failure.objects.create(project=project, stage=2, signature="KeyError", example="KeyError")
+        some = [dataset.pk for row, dataset in made.datasets.items() if row % 2]
+        Dataset.objects.filter(pk__in=some).update(state="failed", failure=kind)
+    if connection.vendor == "postgresql":
+        connection.cursor().execute("ANALYZE")
+    for query, index in SERVED.items():
+        address: str = f"/api/datasets/?project=birds&page_size=5&{query}"
+        for _ in range(2):
+            with CaptureQueriesContext(connection) as captured:
+                address = api.get(address).json()["next"]
+            (rows,) = (
+                one["sql"] for one in captured if 'FROM "server_dataset"' in one["sql"] and "ORDER" in one["sql"]
+            )
+            plan = explained(rows)
+            assert index in plan, (query, rows, plan)
+            assert not any(word in plan for word in ("Sort", "TEMP B-TREE", "SCAN server_dataset")), (query, plan)
+
+
+def explained(query: str) -> str:
+    with connection.cursor() as cursor:
+        explain = "EXPLAIN " if connection.vendor == "postgresql" else "EXPLAIN QUERY PLAN "
+        cursor.execute(explain + query.replace("%", "%%"))
+        return "\n".join(str(row) for row in cursor.fetchall())
