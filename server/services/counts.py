@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import QuerySet, Sum
 
 from crunch_tasks.contract import DatasetState
-from server.models import ClaimCount, Project, StateCount
+from server.models import ClaimCount, Dataset, Project, StateCount
 
 FOLD_EACH = 101
 """A folding follows every so many claims and new datasets, of which each appends a few rows. A prime number: projects
@@ -33,13 +33,13 @@ def by_state(projects: Iterable[int]) -> dict[int, Counter[str]]:
 
 
 def enough_waits(projects: QuerySet[Project]) -> bool:
-    """Whether more datasets of these projects wait than are running, so that each client could have its next one.
-
-    Those that are held count too: how many they are is not kept.
+    """Whether more datasets of these projects can be claimed than are running, so that each client could have its next
+    one. As many rows of the claim index are passed over as are running, a few for each client.
     """
-    rows = StateCount.objects.filter(project__in=projects.order_by().values("pk")).order_by()
-    sums: dict[str, int] = dict(rows.values_list("state").annotate(Sum("delta")))
-    return sums.get(DatasetState.UNPROCESSED.value, 0) > sums.get(DatasetState.RUNNING.value, 0)
+    open_ones = projects.filter(paused=False).order_by().values("pk")
+    rows = StateCount.objects.filter(project__in=open_ones, state=DatasetState.RUNNING.value)
+    running: int = rows.aggregate(all=Sum("delta"))["all"] or 0
+    return Dataset.objects.claimable().filter(project__in=open_ones).order_by()[running : running + 1].exists()
 
 
 def by_failure(project: int) -> dict[int, int]:

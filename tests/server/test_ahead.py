@@ -26,3 +26,14 @@ def test_it_gets_a_dataset_only_while_more_wait_than_are_running(alice: User, pr
     # A client that asks again, after a crash, gets what it had.
     again = claim(api, request_id="second", ahead=True)
     assert (again.status_code, again.json()["claim"]) == (200, ahead.json()["claim"])
+
+
+def test_what_is_held_is_no_next_one_for_anybody(alice: User, project: Project) -> None:
+    for number in range(6):
+        catalogue.create_dataset(project, name=f"d{number}", locked=number > 2)
+    assert claim(signed_in(alice), request_id="first").status_code == 201
+    # Two wait, one is running.
+    assert claim(signed_in(alice), request_id="second", ahead=True).status_code == 201
+    assert claim(signed_in(alice), request_id="third", ahead=True).status_code == 204
+    Project.objects.update(paused=True)
+    assert claim(signed_in(alice), request_id="fourth", ahead=True).status_code == 204
