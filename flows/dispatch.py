@@ -9,6 +9,7 @@ the slug and how many such runs it had before. One that another work pool was gi
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -49,6 +50,8 @@ REMEDY = (
     "project's. Then dispatch again."
 )
 """What to do about a dataset that no worker was given."""
+PENDING_FOR = dt.timedelta(minutes=3)
+"""A flow run that a worker took so long ago and that does not begin is told of: the worker may have died with it."""
 AT_ONCE = 10
 """Runs at once on a work pool that has no limit."""
 
@@ -112,6 +115,7 @@ class Dispatch:
     elsewhere: set[str] = field(default_factory=set)
     """Datasets of which another deployment has a flow run; whoever dispatched those sees to them."""
     said_no_worker: bool = False
+    said_pending: set[UUID] = field(default_factory=set)
     lost: dict[str, int] = field(default_factory=dict)
     """Datasets whose lease had expired when one looked last, and which attempt each was at."""
     buried: set[tuple[str, int]] = field(default_factory=set)
@@ -174,6 +178,7 @@ class Dispatch:
         self.lost = {str(row["slug"]): int(row["attempt"]) for row in rows}
         if self._bury_lost({_slug(run) for run in active}):
             active = self._active()
+        self._tell_pending(active)
         busy = [_slug(run) for run in active]
         waiting = self._waiting([str(row["slug"]) for row in rows if not row["locked"]])
         # A dataset that was not scheduled after all leaves its place to the next.
@@ -237,6 +242,21 @@ class Dispatch:
                 f"The work pool {pool} has no worker now, so what is scheduled waits for one. Start it with "
                 f"`prefect worker start --pool {pool}`."
             )
+
+    def _tell_pending(self, active: Iterable[FlowRun]) -> None:
+        """Say once of each flow run that keeps its place and does not begin what it is and what ends it."""
+        since = dt.datetime.now(dt.UTC) - PENDING_FOR
+        for run in active:
+            state = run.state
+            if state is None or state.type != StateType.PENDING or run.id in self.said_pending:
+                continue
+            if state.timestamp < since:
+                self.said_pending.add(run.id)
+                self.say(
+                    f"{_slug(run)}: a worker took its flow run {run.name}, which does not begin. If that worker has "
+                    f"died, `prefect flow-run cancel {run.id}` frees its place; an automation of `crunch up` and of "
+                    "`python -m deployments` does it in the end."
+                )
 
     def _still_waits(self, slug: str) -> bool:
         """Whether a claim could take the dataset now: its run, another dispatch's, may have come and gone meanwhile."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -253,3 +254,20 @@ def test_datasets_that_fit_no_worker_are_left_alone_and_do_not_end_the_dispatch(
     assert "3 flow runs ended without processing it. It asks for gpus=8. If no worker has" in told
     assert "start one that has it, or ask for less" in told and "dispatch again" in told
     assert bench.said[-1] == f"6 left alone: {', '.join(names[:5])} and others. What was said of each tells why."
+
+
+def test_a_run_that_a_worker_took_and_that_does_not_begin_is_told_of_once(bench: Bench) -> None:
+    for name in ("a", "b"):
+        bench.server.add_dataset("p", name=name)
+    dispatch = bench.dispatch()
+    dispatch.fill()
+    long_ago, now = (dt.datetime.now(dt.UTC) - dt.timedelta(minutes=minutes) for minutes in (5, 0))
+    for run, since in zip(bench.prefect.runs.values(), (long_ago, now), strict=True):
+        run.state_type = StateType.PENDING
+        run.state = SimpleNamespace(type=StateType.PENDING, timestamp=since, message="")
+    bench.said.clear()
+    dispatch.fill()
+    dispatch.fill()
+    [told] = bench.said
+    assert told.startswith("p:a: a worker took its flow run run p:a")
+    assert str(next(iter(bench.prefect.runs.values())).id) in told
