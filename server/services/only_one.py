@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import functools
 import hashlib
+import os
 import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 from django.db import connection
 
 from crunch_tasks.errors import Refused
+
+BESIDE = "-only-one"
+"""How the file of the locks is called after SQLite's own, beside which it is. It stays empty."""
 
 _here: set[str] = set()
 _guard = threading.Lock()
@@ -17,7 +24,7 @@ _guard = threading.Lock()
 
 @contextlib.contextmanager
 def only_one(name: str, refusal: str) -> Iterator[None]:
-    """Be the only one in a context of this `name`: of all processes of the site on PostgreSQL, of this one on SQLite.
+    """Be the only one of all processes of the site in a context of this `name`.
 
     Raises Refused (409 `busy`) with the sentence `refusal` when somebody else is.
     """
@@ -26,16 +33,25 @@ def only_one(name: str, refusal: str) -> Iterator[None]:
             raise Refused(refusal, 409, "busy")
         _here.add(name)
     try:
-        with _in_postgresql(name, refusal) if connection.vendor == "postgresql" else contextlib.nullcontext():
+        with _among_processes(name, refusal):
             yield
     finally:
         _here.discard(name)
 
 
+def _among_processes(name: str, refusal: str) -> AbstractContextManager[None]:
+    if connection.vendor == "postgresql":
+        return _in_postgresql(name, refusal)
+    if connection.is_in_memory_db():
+        # No other process has this database.
+        return contextlib.nullcontext()
+    return _in_file(f"{connection.settings_dict['NAME']}{BESIDE}", name, refusal)
+
+
 @contextlib.contextmanager
 def _in_postgresql(name: str, refusal: str) -> Iterator[None]:
     """An advisory lock of the connection: PostgreSQL frees it when the process dies."""
-    key = key_of(name)
+    key = _number(name)
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(%s)", [key])
         if cursor.fetchone() != (True,):
@@ -46,6 +62,28 @@ def _in_postgresql(name: str, refusal: str) -> Iterator[None]:
             cursor.execute("SELECT pg_advisory_unlock(%s)", [key])
 
 
-def key_of(name: str) -> int:
-    """PostgreSQL's locks have numbers for names."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
+@contextlib.contextmanager
+def _in_file(path: str, name: str, refusal: str) -> Iterator[None]:
+    """A lock on one byte of a file, far beyond its end: the system frees it when the process dies, and one empty file
+    is enough for all names.
+    """
+    file, byte = _opened(path), _number(name)
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
+    except BlockingIOError:
+        raise Refused(refusal, 409, "busy") from None
+    try:
+        yield
+    finally:
+        fcntl.lockf(file, fcntl.LOCK_UN, 1, byte)
+
+
+@functools.cache
+def _opened(path: str) -> int:
+    """The file, opened once and for all: a process that closes it anywhere loses all its locks on it."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _number(name: str) -> int:
+    """PostgreSQL's locks and a file's bytes have numbers for names, of 63 bits."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) >> 1
