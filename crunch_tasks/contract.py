@@ -95,8 +95,8 @@ def heartbeat_seconds(ttl_s: float) -> float:
 
 
 def cap_note(text: str, limit: int = NOTE_BYTES) -> str:
-    """Make `text` fit for a status: no NUL, no lone surrogates, at most `limit` bytes with its head and tail kept."""
-    clean = text.replace("\x00", "").encode("utf-8", "replace")
+    """Make `text` fit for a status: plain text, no NUL, no lone surrogates, at most `limit` bytes, head and tail kept."""
+    clean = without_escapes(text).replace("\x00", "").encode("utf-8", "replace")
     if len(clean) <= limit:
         return clean.decode()
     middle = b"\n[... %d bytes left out ...]\n" % len(clean)
