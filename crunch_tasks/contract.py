@@ -95,7 +95,7 @@ def heartbeat_seconds(ttl_s: float) -> float:
 
 
 def cap_note(text: str, limit: int = NOTE_BYTES) -> str:
-    """Make `text` fit for a status: plain text, no NUL, no lone surrogates, at most `limit` bytes, head and tail kept."""
+    """Make `text` fit for a status: plain, no NUL, no lone surrogates, at most `limit` bytes, head and tail kept."""
     clean = without_escapes(text).replace("\x00", "").encode("utf-8", "replace")
     if len(clean) <= limit:
         return clean.decode()

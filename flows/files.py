@@ -35,13 +35,16 @@ needs_folder = takes_settings("url", "token", "storage_settings", "directory")
 
 @needs_files
 def files(slug: Slug, settings: ClientSettings, json_: AsJson = False) -> None:
-    """List a dataset's files: as last published or, before that, as they are in the storage."""
+    """List a dataset's files: as last published or, before that, as they are in the storage.
+
+    Until the dataset is completed, files that were added since it was published are listed too.
+    """
     from crunch_tasks.files.opening import open_storage
-    from crunch_tasks.files.reading import list_files
+    from crunch_tasks.files.reading import list_files, shows_added
 
     with connected(settings, "storage_settings") as (client, complete):
         dataset = client.get_dataset(slug)
-    listed = list_files(open_storage(complete.storage_config()), dataset)
+    listed = list_files(open_storage(complete.storage_config()), dataset, added=shows_added(dataset))
     if json_:
         rows = [{"path": path, "size": source.size, "md5": source.md5} for path, source in listed.files.items()]
         sys.stdout.write(json.dumps(rows, ensure_ascii=False) + "\n")
@@ -50,7 +53,10 @@ def files(slug: Slug, settings: ClientSettings, json_: AsJson = False) -> None:
     for path, source in listed.files.items():
         table.add_row(cell(path), decimal(source.size), source.md5 or "")
     size = decimal(sum(source.size for source in listed.files.values()))
-    table.caption = f"{len(listed.files)} files, {size}, {'as published' if listed.published else 'as in the storage'}"
+    source_of = "as published" if listed.published else "as in the storage"
+    if listed.added:
+        source_of = f"as published, and {listed.added} added since"
+    table.caption = f"{len(listed.files)} files, {size}, {source_of}"
     console().print(table)
     for path, problem in listed.problems.items():
         console(stderr=True).print(shown(f"{path!r} cannot be kept: {problem}"), soft_wrap=True)
@@ -152,7 +158,7 @@ def pull(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there and differ")] = False,
     json_: AsJson = False,
 ) -> None:
-    """Fetch a dataset's files: as last published or, before that, as they are in the storage.
+    """Fetch a dataset's files, those that `crunch files` lists.
 
     What is there and right is not fetched again, and an interrupted pull goes on where it was.
     """

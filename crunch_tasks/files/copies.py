@@ -98,12 +98,12 @@ def pull(
     check: Check = lambda: None,
     progress: Tell = nobody,
 ) -> Downloaded:
-    """Bring a dataset's files to a folder: as last published or, before that, as they are in the storage.
+    """Bring a dataset's files to a folder, those that `crunch files` lists.
 
     Raises WorkspaceError when that would replace files that are there and others, unless `overwrite`; what is no file
     is never replaced. Also what `list_files` and `download` raise.
     """
-    listed = reading.list_files(storage, dataset)
+    listed = reading.list_files(storage, dataset, added=reading.shows_added(dataset))
     if listed.problems:
         raise NamesRefused([f"{path!r}: {problem}" for path, problem in listed.problems.items()])
     if not listed.files:

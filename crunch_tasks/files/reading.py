@@ -6,12 +6,12 @@ Changes nothing in the storage.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-from crunch_tasks.contract import attempt_folder, published_manifest
+from crunch_tasks.contract import DatasetState, attempt_folder, published_manifest
 from crunch_tasks.errors import ObjectMissing, StorageError
 from crunch_tasks.files.manifest import AttemptPlan, PublishedManifest
 from crunch_tasks.files.paths import is_internal, name_problem, refuse_bad_names, safe_prefix
@@ -33,21 +33,34 @@ class FileList:
     """A dataset's files by path, in order.
 
     `problems` says of names that cannot be kept what is wrong with them. `published` tells whether these are the files
-    that the last commit published or, as there was none, those that lie there; `cut` that there are more.
+    that the last commit published and no others, `added` how many were put there since it; `cut` that there are more.
     """
 
     files: Mapping[str, Source] = field(default_factory=dict)
     problems: Mapping[str, str] = field(default_factory=dict)
     published: bool = False
+    added: int = 0
     cut: bool = False
 
 
-def list_files(storage: Storage, dataset: Mapping[str, Any], limit: int | None = None) -> FileList:
+def shows_added(dataset: Mapping[str, Any]) -> bool:
+    """Whether what people put there since the last commit is shown as the dataset's: until it is completed, as an input
+    of the run that is to come, at work or to be retried. `dataset` is its body on the wire.
+    """
+    return bool(dataset["state"] != DatasetState.COMPLETED.value)
+
+
+def list_files(
+    storage: Storage, dataset: Mapping[str, Any], limit: int | None = None, *, added: bool = False
+) -> FileList:
     """A dataset's files as the last commit says or, without one, as they lie there, `limit` of them at most.
 
-    `dataset` is its body on the wire. What people put there since the last commit is an input of the next run, and
-    listed when that has published it. Raises ObjectMissing or StorageError when the committed manifest cannot be read.
+    `dataset` is its body on the wire. What people put there since the last commit is an input of the next run: with
+    `added` it is listed too, otherwise when that has published it. Raises ObjectMissing or StorageError when the
+    committed manifest cannot be read.
     """
+    most = None if limit is None else limit + 1
+    new = 0
     base, sha256, fence = place_of(dataset)
     if sha256:
         committed = read_committed(storage, base, sha256, fence)
@@ -56,19 +69,18 @@ def list_files(storage: Storage, dataset: Mapping[str, Any], limit: int | None =
         if committed.unread:
             # Of these, nothing but the size was published: only the storage tells their versions.
             infos |= {info.key: info for info in storage.list_objects(base)}
-        found = {path: _published_source(committed, base, path, infos) for path in sorted(names(committed))}
+        found = {path: _published_source(committed, base, path, infos) for path in names(committed)}
+        if added:
+            others = _lying(storage, base, fence, {*found, *committed.deleted}, most)
+            new, found = len(others), found | others
     else:
-        left = left_behind(storage, base, fence)
-        paths = ((info.key.removeprefix(base), info) for info in storage.list_objects(base))
-        own = ((path, info) for path, info in paths if not is_internal(path) and path not in left)
-        listed = dict(islice(own, None if limit is None else limit + 1))
-        found = {path: info.as_source() for path, info in sorted(listed.items())}
-    files = dict(islice(found.items(), limit))
+        found = _lying(storage, base, fence, (), most)
+    files = dict(islice(sorted(found.items()), limit))
     problems = {path: problem for path in files if (problem := name_problem(path))}
-    return FileList(files, problems, published=bool(sha256), cut=len(found) > len(files))
+    return FileList(files, problems, published=bool(sha256) and not new, added=new, cut=len(found) > len(files))
 
 
-def find_file(storage: Storage, dataset: Mapping[str, Any], path: str) -> Source | None:
+def find_file(storage: Storage, dataset: Mapping[str, Any], path: str, *, added: bool = False) -> Source | None:
     """One file of those that `list_files` lists without a limit; None also when its name cannot be kept.
 
     Raises what `list_files` does, and StorageError when the file is not what was published.
@@ -76,12 +88,13 @@ def find_file(storage: Storage, dataset: Mapping[str, Any], path: str) -> Source
     base, sha256, fence = place_of(dataset)
     if name_problem(path) or is_internal(path):
         return None
-    if not sha256:
-        info = None if path in left_behind(storage, base, fence) else stat_file(storage, base + path)
+    committed = read_committed(storage, base, sha256, fence) if sha256 else None
+    if committed is None or path not in names(committed):
+        is_shown = committed is None or (added and path not in committed.deleted)
+        if not is_shown or path in left_behind(storage, base, fence):
+            return None
+        info = stat_file(storage, base + path)
         return None if info is None else info.as_source()
-    committed = read_committed(storage, base, sha256, fence)
-    if path not in names(committed):
-        return None
     staged = stat_file(storage, base + staged_path(fence, path)) if path in committed.modified else None
     info = staged or stat_file(storage, base + path)
     if info is None:
@@ -123,8 +136,16 @@ def _published_source(committed: PublishedManifest, base: str, path: str, infos:
     return replace(info.as_source(), size=size) if info else Source(base + path, size)
 
 
+def _lying(storage: Storage, base: str, fence: int, without: Iterable[str], most: int | None) -> dict[str, Source]:
+    """At most so many files that lie there and that no attempt after the fence left, as a run takes them for inputs."""
+    others = {*without, *left_behind(storage, base, fence)}
+    paths = ((info.key.removeprefix(base), info) for info in storage.list_objects(base))
+    own = ((path, info.as_source()) for path, info in paths if not is_internal(path) and path not in others)
+    return dict(islice(own, most))
+
+
 def left_behind(storage: Storage, base: str, fence: int) -> set[str]:
-    """What attempts after the fence may have left in a dataset that nothing was published of."""
+    """What attempts after the fence of the last commit, 0 without one, may have left of new files."""
     paths = (info.key.removeprefix(base) for info in storage.list_objects(f"{base}{ATTEMPTS}/"))
     plans = read_plans(storage, base, [found for found in plan_fences(paths) if found > fence])
     return {path for plan in plans.values() for path in plan.new}

@@ -51,7 +51,7 @@ class FileSerializer(serializers.Serializer[Any]):
 
 class ListingSerializer(serializers.Serializer[Any]):
     published = serializers.BooleanField(
-        help_text="Whether these are the files that the last run published, and not what lies in the storage."
+        help_text="Whether these are what the last run published and no others. If not, the next run starts from them."
     )
     cut = serializers.BooleanField(help_text=f"Whether there are more: no more than {files.LISTED} are listed.")
     files = FileSerializer(many=True)
@@ -116,7 +116,10 @@ class FilesView(FilesPart):
 
     @extend_schema(operation_id="datasets_files", responses={200: ListingSerializer, **problems(401, 403, 404, 503)})
     def get(self, request: Request, slug: str) -> Response:  # noqa: ARG002
-        """The dataset's files, as last published or, before that, as they are in the storage."""
+        """The dataset's files, as last published or, before that, as they are in the storage.
+
+        What was added since it was published is listed until it is completed.
+        """
         dataset = self.dataset()
         with self.asking(dataset):
             found = files.listing(dataset)

@@ -1,5 +1,7 @@
 """A dataset's files, to list and to hand out: as its last run published them, else as they are in the storage.
 
+What was added since is among them until the dataset is completed, as its next run starts from it too.
+
 A name from an address is looked up, never joined and opened: what a whole list would not show is not there.
 """
 
@@ -17,7 +19,7 @@ from crunch_tasks.contract import CRUNCH_FOLDER
 from crunch_tasks.files.opening import open_storage
 from crunch_tasks.files.paths import name_problem, safe_prefix
 from crunch_tasks.files.plan import Source, is_staged
-from crunch_tasks.files.reading import find_file, list_files, stat_file
+from crunch_tasks.files.reading import find_file, list_files, shows_added, stat_file
 from crunch_tasks.files.storage import Storage
 from server.models import Dataset
 
@@ -40,11 +42,16 @@ class File:
 
 @dataclass(frozen=True)
 class Listing:
-    """A dataset's files and Crunch's own records of its runs; `cut` tells that there are more files."""
+    """A dataset's files and Crunch's own records of its runs.
+
+    `published` tells that these are what the last run published and nothing else, `added` how many files came since,
+    `cut` that there are more files.
+    """
 
     files: list[File] = field(default_factory=list)
     records: list[File] = field(default_factory=list)
     published: bool = False
+    added: int = 0
     cut: bool = False
 
     @property
@@ -56,14 +63,15 @@ class Listing:
 def listing(dataset: Dataset) -> Listing:
     """What there is. Raises CrunchError."""
     storage, prefix = place(dataset)
-    found = list_files(storage, body(dataset), LISTED)
+    told = body(dataset)
+    found = list_files(storage, told, LISTED, added=shows_added(told))
     files = [
         File(path, source.size, source.md5 or "", found.problems.get(path, "")) for path, source in found.files.items()
     ]
     paths = ((info.key[len(prefix) :], info) for info in storage.list_objects(f"{prefix}{CRUNCH_FOLDER}/"))
     some = islice(((path, info) for path, info in paths if not is_staged(path)), LISTED)
     records = [File(path, info.size, info.md5 or "", name_problem(path) or "") for path, info in sorted(some)]
-    return Listing(files, records, found.published, found.cut)
+    return Listing(files, records, found.published, found.added, found.cut)
 
 
 def find(dataset: Dataset, path: str) -> tuple[Storage, Source] | None:
@@ -75,13 +83,14 @@ def find(dataset: Dataset, path: str) -> tuple[Storage, Source] | None:
         info = None if is_staged(path) else stat_file(storage, prefix + path)
         source = None if info is None else info.as_source()
     else:
-        source = find_file(storage, body(dataset), path)
+        told = body(dataset)
+        source = find_file(storage, told, path, added=shows_added(told))
     return None if source is None else (storage, source)
 
 
 def body(dataset: Dataset) -> dict[str, Any]:
     """What the readers of storages need of a dataset's body on the wire."""
-    return {name: getattr(dataset, name) for name in ("base_file_path", "manifest_sha256", "manifest_fence")}
+    return {name: getattr(dataset, name) for name in ("base_file_path", "state", "manifest_sha256", "manifest_fence")}
 
 
 def place(dataset: Dataset, timeout_s: float = TIMEOUT_S) -> tuple[Storage, str]:

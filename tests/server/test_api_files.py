@@ -14,12 +14,15 @@ from pytest_django import DjangoAssertNumQueries
 from rest_framework.test import APIClient
 
 from crunch_tasks.contract import ClaimRequest
+from crunch_tasks.files.manifest import AttemptPlan, Manifest
+from crunch_tasks.files.plan import plan_path
 from server.models import Change, Dataset, Membership, Project
 from server.services import claims, files, uploads
 from tests.support.calls import signed_in
-from tests.support.pages import publish
+from tests.support.pages import publish, take, words
 
 FILES = "/api/datasets/birds:one/files/"
+RETRY = "/api/datasets/birds:one/retry/"
 UPLOADS = "/api/datasets/birds:one/uploads/"
 OCTETS = "application/octet-stream"
 
@@ -73,6 +76,34 @@ def test_files_as_published(api: APIClient, dataset: Dataset, folder: Path) -> N
     answer = api.get(f"{FILES}changed")
     assert (answer.getvalue(), answer["ETag"]) == (b"new", f'"{md5s["changed"]}"')
     assert api.get(f"{FILES}leftover").status_code == 404
+
+
+def test_until_the_next_run_is_published_what_was_added_for_it_is_seen(
+    api: APIClient, browser: Client, alice: User, dataset: Dataset, folder: Path
+) -> None:
+    def seen() -> tuple[bool, list[str]]:
+        found = api.get(FILES).json()
+        there = [path for path in ("added", "kept", "leftover") if api.get(FILES + path).status_code == 200]
+        assert there == [file["path"] for file in found["files"]]
+        return found["published"], there
+
+    page = FILES.replace("/api/datasets/", "/projects/birds/datasets/").removesuffix("/files/")
+    publish(folder, dataset, kept=b"kept")
+    (folder / "leftover").write_bytes(b"of a run that was lost")
+    plan = folder / plan_path(5)
+    plan.parent.mkdir(parents=True)
+    plan.write_bytes(AttemptPlan(5, dataset.pk, Manifest({}), new=("leftover",)).to_bytes())
+    assert api.post(RETRY).status_code == 200
+    assert seen() == (True, ["kept"])
+    assert send(api, "added", b"x").status_code == 201
+    assert seen() == (False, ["added", "kept"])
+    assert "as published, and 1 added since" in words(browser.get(page))
+    claim = take(alice, dataset, 2)
+    assert seen() == (False, ["added", "kept"])
+    claims.release(alice, claim.pk, claim.fence)
+    publish(folder, dataset, kept=b"kept")
+    assert seen() == (True, ["kept"]), "this run deleted it"
+    assert "as published " in words(browser.get(page)) and "added since" not in words(browser.get(page))
 
 
 def test_long_lists_are_cut(api: APIClient, dataset: Dataset, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,7 +139,14 @@ def test_the_flow_run_of_a_status_becomes_the_claims(api: APIClient, claimed) ->
 
 
 def test_a_fail_arrives_whatever_its_text_and_diagnostics(api: APIClient, claimed) -> None:
-    sent = status(api, claimed, Stage.SETUP, FAIL, note="a\x00\x1b[1;31mb\x1b[0m\ud800" + "x" * 100_000 + "end", hostname="h" * 1000)
+    sent = status(
+        api,
+        claimed,
+        Stage.SETUP,
+        FAIL,
+        note="a\x00\x1b[1;31mb\x1b[0m\ud800" + "x" * 100_000 + "end",
+        hostname="h" * 1000,
+    )
     assert sent.status_code == 201
     kept = Status.objects.get()
     assert len(kept.note.encode()) <= NOTE_BYTES

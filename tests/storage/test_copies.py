@@ -20,7 +20,13 @@ from crunch_tasks.testing import MemoryStorage
 from tests.support.faulty import FaultyStorage, Rule
 
 FILES = {"a b": b"one", "sub/sample#1": b"two" * 1000, "empty": b"", "large.gz": bytes(range(256)) * (LARGE // 256 + 9)}
-DATASET: dict[str, Any] = {"slug": "p:d", "base_file_path": "p/d", "manifest_sha256": "", "manifest_fence": 0}
+DATASET: dict[str, Any] = {
+    "slug": "p:d",
+    "state": "unprocessed",
+    "base_file_path": "p/d",
+    "manifest_sha256": "",
+    "manifest_fence": 0,
+}
 
 
 @pytest.fixture(autouse=True)

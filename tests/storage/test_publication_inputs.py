@@ -202,3 +202,26 @@ def test_a_list_of_published_files_asks_for_no_listing_of_the_dataset(directorie
     assert (len(some.files), some.cut, some.published) == (3, True, True)
     assert "unwanted" not in list_files(site.storage, body).files
     assert find_file(site.storage, body, "unwanted") is None
+
+
+def test_a_list_with_what_was_added_is_what_the_next_run_starts_from(directories: Iterator[Path]) -> None:
+    site = Site(filled(MemoryStorage()))
+    for name in ("committed", "lost"):
+        client = Client(site, next(directories))
+        client.claim()
+        client.set_up()
+        (workflow if name == "committed" else making(lost=b"x"))(client.workspace.root)
+        published = client.upload()
+        if name == "committed":
+            client.commit(published)
+    body = {"base_file_path": PREFIX, "manifest_sha256": site.sha256, "manifest_fence": site.committed}
+    assert list_files(site.storage, body, added=True).published
+    for path in ("more", "results/more", "unwanted"):
+        site.storage.write(f"{PREFIX}/{path}", path.encode())
+    found = list_files(site.storage, body, added=True)
+    assert (found.published, found.added, set(found.files)) == (False, 2, {*RESULT, "more", "results/more"})
+    for path in (*found.files, "lost", "unwanted", "nowhere"):
+        assert find_file(site.storage, body, path, added=True) == found.files.get(path)
+    assert set(found.files) == set(site.inputs().files)
+    some = list_files(site.storage, body, limit=3, added=True)
+    assert (len(some.files), some.cut, some.published) == (3, True, False)

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.contrib.auth.models import User
 
-from crunch_tasks.contract import ClaimRequest, Stage, State, published_manifest
+from crunch_tasks.contract import ClaimRequest, DatasetState, Stage, State, published_manifest
 from crunch_tasks.files.manifest import Entry, Manifest, PublishedManifest
 from crunch_tasks.files.plan import staged_path
 from server.models import Dataset
@@ -49,7 +49,7 @@ def take(user: User, dataset: Dataset, steps: int, **values: Any) -> Any:
 
 
 def publish(folder: Path, dataset: Dataset, modified: tuple[str, ...] = (), **contents: bytes) -> None:
-    """What an Upload leaves, with the names in `modified` not promoted yet."""
+    """A completed dataset, and what its Upload leaves, with the names in `modified` not promoted yet."""
     entries = {name: Entry(hashlib.md5(data).hexdigest(), len(data), 0) for name, data in contents.items()}
     manifest = PublishedManifest(4, dataset.pk, Manifest(entries), modified)
     for name, data in contents.items():
@@ -58,7 +58,8 @@ def publish(folder: Path, dataset: Dataset, modified: tuple[str, ...] = (), **co
         place.write_bytes(data)
     (folder / ".crunch").mkdir(exist_ok=True)
     (folder / published_manifest(4)).write_bytes(manifest.to_bytes())
-    Dataset.objects.update(manifest_fence=4, manifest_sha256=hashlib.sha256(manifest.to_bytes()).hexdigest())
+    sha256 = hashlib.sha256(manifest.to_bytes()).hexdigest()
+    Dataset.objects.update(state=DatasetState.COMPLETED.value, manifest_fence=4, manifest_sha256=sha256)
     dataset.refresh_from_db()
 
 
