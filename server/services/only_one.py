@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from typing import Any
 
 from django.db import connection
 
@@ -42,10 +43,11 @@ def only_one(name: str, refusal: str) -> Iterator[None]:
 def _among_processes(name: str, refusal: str) -> AbstractContextManager[None]:
     if connection.vendor == "postgresql":
         return _in_postgresql(name, refusal)
-    if connection.is_in_memory_db():
+    sqlite: Any = connection
+    if sqlite.is_in_memory_db():
         # No other process has this database.
         return contextlib.nullcontext()
-    return _in_file(f"{connection.settings_dict['NAME']}{BESIDE}", name, refusal)
+    return _in_file(f"{sqlite.settings_dict['NAME']}{BESIDE}", name, refusal)
 
 
 @contextlib.contextmanager
