@@ -88,24 +88,43 @@ def begin(dataset: Dataset, path: str, size: int | None, md5: str, *, replace: b
 
 
 def end(actor: Actor, dataset: Dataset, path: str, ticket: str) -> Arrived:
-    """Make what arrived a file of the dataset. Raises as `uploads.store` does."""
+    """Make what arrived a file of the dataset. Raises as `uploads.store` does.
+
+    Whoever lost the answer may ask again, and is told the same as long as that file is the dataset's.
+    """
     told = _read(ticket, dataset, path)
-    key, size, md5 = told["key"], told["size"], told["md5"]
+    key, arrived = told["key"], Arrived(path, told["size"], told["md5"])
     storage, prefix = files.place(dataset, TIMEOUT_S)
-    try:
-        if not _is_there(storage, key, size, md5):
-            raise Refused(f"{path!r} did not arrive as it was sent. {THROUGH_SERVER}", 409, "not_as_sent")
-        with alone(dataset, path):
+    # First of all: what somebody who asks again at once finds is the first one's, who is still at it.
+    with alone(dataset, path):
+        if stat_file(storage, key) is None:
+            _refuse_other(dataset, arrived)
+            return arrived
+        try:
+            if not _is_there(storage, key, arrived):
+                raise Refused(f"{path!r} did not arrive as it was sent. {THROUGH_SERVER}", 409, "not_as_sent")
             refuse_unready(Dataset.objects.get(pk=dataset.pk))
             refuse_taken(storage, dataset, path, replace=told["replace"])
             storage.copy(key, prefix + path)
             # What is there instead is left: it may be somebody's who put it there by other ways.
-            if not _is_there(storage, prefix + path, size, md5):
+            if not _is_there(storage, prefix + path, arrived):
                 raise TransferError(f"{path!r} is not there as it was sent. Look at what is, and send it again.")
             storage.flush()
-    finally:
-        _remove(storage, key)
-    return noted(actor, dataset, Arrived(path, size, md5))
+            return noted(actor, dataset, arrived)
+        finally:
+            _remove(storage, key)
+
+
+def _refuse_other(dataset: Dataset, arrived: Arrived) -> None:
+    """Raises Refused unless this file is among the dataset's, though nothing (any more) is where it was put first."""
+    found = files.find(dataset, arrived.path)
+    if found is None or not _is_there(found[0], found[1].key, arrived):
+        raise Refused(
+            f"{arrived.path!r} did not arrive, the end of this upload was refused before, or another file took its "
+            "place. Look at what is there, and send it again.",
+            409,
+            "not_as_sent",
+        )
 
 
 def _read(ticket: str, owner: Dataset, path: str) -> dict[str, Any]:
@@ -121,13 +140,13 @@ def _read(ticket: str, owner: Dataset, path: str) -> dict[str, Any]:
     return told
 
 
-def _is_there(storage: Storage, key: str, size: int, md5: str) -> bool:
+def _is_there(storage: Storage, key: str, arrived: Arrived) -> bool:
     """Whether the object has these bytes, as the storage says or, where it says nothing, as reading them shows."""
     info = stat_file(storage, key)
-    if info is None or info.size != size:
+    if info is None or info.size != arrived.size:
         return False
-    told = info.md5 == md5 or storage.content_md5(key) == md5
-    return told or md5_by_reading(storage, info.as_source()) == md5
+    told = info.md5 == arrived.md5 or storage.content_md5(key) == arrived.md5
+    return told or md5_by_reading(storage, info.as_source()) == arrived.md5
 
 
 def _remove(storage: Storage, key: str) -> None:
