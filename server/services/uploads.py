@@ -117,6 +117,9 @@ def refuse_unready(dataset: Dataset) -> None:
 def refuse_name(path: str) -> None:
     """Raises Refused for a name that no file of a dataset may have."""
     problem = name_problem(path) or ("such names are Crunch's own" if is_internal(path) else None)
+    if "\N{REPLACEMENT CHARACTER}" in path:
+        # An ASGI server, and a browser, put it for bytes that they cannot read: different names would become one.
+        problem = "it is not UTF-8, or has the character U+FFFD, which stands for what is not"
     if problem:
         raise Refused(f"{path!r} cannot be used as a name: {problem}. Rename the file.", 400, "name")
 

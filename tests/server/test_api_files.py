@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from django.contrib.auth.models import User
@@ -244,6 +245,11 @@ def test_what_the_page_refuses_is_refused(
     for path in ("%2fabs", "a//b", "a%5Cb", "a%00b", "a%0Ab", "a/", ".crunch/manifest-1.json", "x" * 300):
         answer = send(api, path, b"x")
         assert (answer.status_code, answer.json()["code"]) == (400, "name")
+    # What uvicorn makes of %FF%FE, and a browser of a file that is called so.
+    for path in ("\ufffd\ufffd", "d/\ufffd.txt"):
+        answer = send(api, quote(path), b"x")
+        assert (answer.status_code, answer.json()["code"]) == (400, "name")
+        assert "not UTF-8" in answer.json()["detail"]
     assert send(api, "a", b"1", CONTENT_LENGTH="").json()["code"] == "length"
     assert send(api, "a", b"1", content_type="text/html").json()["code"] == "media_type"
     with monkeypatch.context() as smaller:
