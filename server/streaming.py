@@ -8,9 +8,9 @@ from contextlib import closing
 from itertools import chain
 
 from django.core.handlers.asgi import ASGIRequest
-from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotModified, JsonResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
-from django.utils.http import content_disposition_header
+from django.utils.http import content_disposition_header, parse_etags
 
 from crunch_tasks.files.plan import Source
 from crunch_tasks.files.storage import Block, Storage
@@ -31,10 +31,13 @@ def download(request: HttpRequest, path: str, storage: Storage, source: Source) 
     """The file, or the one range of it that is asked for. Raises CrunchError when it cannot be read.
 
     Its ETag is its MD5, where that is known: without it nobody can tell that it still is the file of which they have
-    a part.
+    a part. Who has all of it (If-None-Match) is told just that.
     """
     etag = f'"{source.md5}"' if source.md5 else ""
     headers = {"Accept-Ranges": "bytes", **({"ETag": etag} if etag else {})}
+    known = parse_etags(request.headers.get("If-None-Match", ""))
+    if etag and not {"*", etag, f"W/{etag}"}.isdisjoint(known):
+        return HttpResponseNotModified(headers={"Cache-Control": SAFE["Cache-Control"], "ETag": etag})
     if request.method == "HEAD":
         return HttpResponse(headers={**SAFE, **headers, **_told(path, source.size)})
     try:

@@ -32,9 +32,10 @@ PATH = OpenApiParameter("path", str, OpenApiParameter.PATH, description="The fil
 RANGES = [
     OpenApiParameter("Range", str, OpenApiParameter.HEADER, description="One range of bytes, such as `bytes=100-`."),
     OpenApiParameter("If-Range", str, OpenApiParameter.HEADER, description="The ETag that the file must still have."),
+    OpenApiParameter("If-None-Match", str, OpenApiParameter.HEADER, description="The ETag of the file that one has."),
 ]
 ETAG = OpenApiParameter(
-    "ETag", str, OpenApiParameter.HEADER, response=[200, 206], description="The file's MD5, where it is known."
+    "ETag", str, OpenApiParameter.HEADER, response=[200, 206, 304], description="The file's MD5, where it is known."
 )
 REPLACE = "Take the place of a file that was added earlier."
 
@@ -144,6 +145,7 @@ class FileView(FilesPart):
         responses={
             (200, streaming.OCTETS): OpenApiTypes.BINARY,
             (206, streaming.OCTETS): OpenApiResponse(OpenApiTypes.BINARY, "The range that was asked for."),
+            304: OpenApiResponse(description="It is the file that one has: see If-None-Match."),
             **problems(401, 403, 404, 416, 503),
         },
     )

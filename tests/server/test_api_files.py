@@ -176,6 +176,18 @@ def test_a_download_goes_on_only_if_the_file_is_the_same(get: Any, dataset: Data
     assert "ETag" not in get("a")
 
 
+def test_a_file_that_one_has_is_not_sent_again(get: Any, dataset: Dataset, folder: Path) -> None:
+    publish(folder, dataset, a=b"0123456789")
+    etag = get("a")["ETag"]
+    for known in (etag, f"W/{etag}", f'"another", {etag}', "*"):
+        for method, more in (("GET", {}), ("HEAD", {}), ("GET", {"Range": "bytes=4-"})):
+            there = get("a", method, **{"If-None-Match": known, **more})
+            assert (there.status_code, there["ETag"], there.content) == (304, etag, b"")
+    publish(folder, dataset, a=b"abcdefghij")
+    assert get("a", **{"If-None-Match": etag}).getvalue() == b"abcdefghij"
+    assert get("nothing", **{"If-None-Match": "*"}).status_code == 404
+
+
 def test_a_head_tells_what_a_get_would(get: Any, dataset: Dataset, folder: Path) -> None:
     publish(folder, dataset, a=b"0123456789")
     there = get("a", "HEAD", Range="bytes=4-")
