@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 import yaml
 from compose_spec import PyCompose
+from hatchling.builders.wheel import WheelBuilder
 from kubernetes_validate import validate
+from pathspec import GitIgnoreSpec
 
 from crunch_tasks.storage_settings import load_storage_settings
 
@@ -64,6 +66,36 @@ def test_dockerfile_and_what_it_copies() -> None:
     assert set(copied) == allowed
     assert [name for name in copied if not (ROOT / name).exists()] == []
     assert [line for line in lines if line.startswith("USER")] == ["USER 10001"]
+
+
+def secret_files() -> list[str]:
+    """What the README says to write below this folder, which is for the machine on which it is written only."""
+    generated = yaml.safe_load((FOLDER / "kubernetes" / "kustomization.yaml").read_text())["secretGenerator"]
+    names = {name for secret in generated for name in [*secret.get("envs", ()), *secret.get("files", ())]}
+    assert {"server.env", "client.env", "storage.toml"} <= names
+    return ["deployments/.env", *(f"deployments/kubernetes/{name}" for name in sorted(names))]
+
+
+def test_secrets_get_neither_into_git_nor_into_the_image() -> None:
+    names = secret_files()
+    command = ["git", "check-ignore", "--no-index", *names, "deployments/compose/storage.toml"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == names
+    # As Docker reads them: the last that matches counts, and each begins at the root.
+    lines = [re.sub("^!?", r"\g<0>/", line) for line in (ROOT / ".dockerignore").read_text().splitlines()]
+    ignored = GitIgnoreSpec.from_lines(lines)
+    assert [name for name in names if not ignored.match_file(name)] == []
+    assert not ignored.match_file("deployments/slurm/loop.sh")
+
+
+def test_secrets_do_not_get_into_a_wheel_that_is_built_without_git(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    kept = ["deployments/__init__.py", "deployments/compose/storage.toml"]
+    for name in [*kept, *secret_files()]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    built = WheelBuilder(str(tmp_path)).recurse_included_files()
+    assert sorted(file.distribution_path for file in built) == kept
 
 
 def test_compose_file() -> None:
