@@ -178,11 +178,10 @@ def _check_storage(stack: Stack) -> None:
 
 
 def _register(stack: Stack, say: Say) -> None:
-    """In a process of its own, as Prefect's settings are those of a whole process."""
     say("Registering the deployments")
     done = subprocess.run(
-        [sys.executable, "-m", "deployments", "deploy"],
-        env={**bare_environment(), **stack.client_environment},
+        [sys.executable, "-m", "deployments.stack.registration"],
+        env={**bare_environment(), **stack.client_environment, "PREFECT_LOGGING_LEVEL": "ERROR"},
         capture_output=True,
         text=True,
         check=False,

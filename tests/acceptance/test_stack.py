@@ -25,6 +25,7 @@ from crunch_tasks.link.client import CrunchClient
 from crunch_tasks.storage_settings import load_storage_settings
 from deployments.local import bare_environment, free_port
 from deployments.stack.process import of_stack
+from deployments.upkeep import SILENT, UNBORN
 from tests.support.depth import long
 from tests.support.site import CRUNCH, until
 
@@ -129,7 +130,7 @@ def test_up_twice_a_run_by_the_worker_a_killed_server_and_down(local: Local) -> 
     until(lambda: local.dataset(slug)["state"] == "completed", what="the run by the worker")
     assert next((local.data / "files").rglob("b.txt")).read_bytes() == b"of the stack"
     assert all(secret not in log.read_text() for log in (local.data / "logs").iterdir())
-    check_deployments(environment["PREFECT_API_URL"])
+    check_prefect(environment["PREFECT_API_URL"])
 
     os.kill(pids["Crunch server"], signal.SIGKILL)
     until(lambda: not psutil.pid_exists(pids["Crunch server"]), what="the end of the server")
@@ -149,7 +150,7 @@ def test_up_twice_a_run_by_the_worker_a_killed_server_and_down(local: Local) -> 
     assert "Nothing of" in local.crunch("down")
 
 
-def check_deployments(api: str) -> None:
+def check_prefect(api: str) -> None:
     found = httpx.post(f"{api}/deployments/filter", json={}).json()
 
     def told(one: dict[str, Any]) -> tuple[Any, ...]:
@@ -161,6 +162,9 @@ def check_deployments(api: str) -> None:
         ("next", ["crunch"], 4, [(300, False)]),
         ("run", ["crunch"], None, []),
     ]
+    # Those that mark what a killed worker leaves.
+    found = httpx.post(f"{api}/automations/filter", json={}).json()
+    assert sorted((one["name"], one["enabled"]) for one in found) == [(SILENT, True), (UNBORN, True)]
 
 
 def test_when_one_part_cannot_start_none_is_left_on(local: Local) -> None:
