@@ -99,7 +99,7 @@ def automations() -> None:
 def retention(
     days: Annotated[float, typer.Option(help="Delete what ended more days ago than this")],
 ) -> None:
-    """Delete old flow runs of Crunch from Prefect, with their logs. Let it run each night."""
+    """Delete old flow runs of Crunch from Prefect, with their logs and artifacts. Let it run each night."""
     if not 0 <= days <= MOST_DAYS:
         raise UsageError(f"--days: {days:g} is no number from 0 to {MOST_DAYS}.")
     with standing_prefect() as client:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from prefect.automations import AutomationCore, ChangeFlowRunState, EventTrigger, Posture, ResourceSpecification
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
     FlowRunFilter,
     FlowRunFilterEndTime,
     FlowRunFilterState,
@@ -83,7 +87,7 @@ def _automate(client: SyncPrefectClient, name: str, trigger: EventTrigger, messa
 
 
 def delete_old_runs(client: SyncPrefectClient, days: float) -> int:
-    """Delete flow runs of Crunch that ended more than so many days ago, with their logs; returns how many.
+    """Delete flow runs of Crunch that ended more than so many days ago, with logs and artifacts; returns how many.
 
     Nothing that is running is touched, and no history of a dataset: that is on the Crunch server. May be stopped at any
     time, and run twice at once.
@@ -95,6 +99,8 @@ def delete_old_runs(client: SyncPrefectClient, days: float) -> int:
     )
     deleted = 0
     while found := client.read_flow_runs(flow_run_filter=old, limit=PAGE):
+        # Before their flow runs, whose ids are what they are found by: Prefect would keep them for ever.
+        _delete_artifacts(client, [flow_run.id for flow_run in found])
         for flow_run in found:
             try:
                 client.delete_flow_run(flow_run.id)
@@ -102,3 +108,12 @@ def delete_old_runs(client: SyncPrefectClient, days: float) -> int:
                 continue  # somebody else was first
             deleted += 1
     return deleted
+
+
+def _delete_artifacts(client: SyncPrefectClient, flow_runs: list[UUID]) -> None:
+    """Delete what these flow runs show beside their logs: their progress, what they changed, the files at their end."""
+    theirs = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=flow_runs))
+    while found := client.read_artifacts(artifact_filter=theirs, limit=PAGE):
+        for artifact in found:
+            with suppress(ObjectNotFound):  # somebody else was first
+                client.delete_artifact(artifact.id)

@@ -92,6 +92,11 @@ def runs_of(site: Site, tag: str) -> list[dict[str, Any]]:
     return list(httpx.post(f"{site.prefect_api}/flow_runs/filter", json=query).json())
 
 
+def artifacts_of(site: Site, flow_run: str) -> int:
+    query = {"artifacts": {"flow_run_id": {"any_": [flow_run]}}}
+    return int(httpx.post(f"{site.prefect_api}/artifacts/count", json=query).raise_for_status().json())
+
+
 def test_dispatch_to_a_worker_elsewhere_which_takes_the_settings_from_blocks(
     site: Site, deployments: Deployments, crunch: Any
 ) -> None:
@@ -238,10 +243,15 @@ def test_set_up_again_wrong_words_and_old_runs(site: Site, deployments: Deployme
     ]
     ended, waiting = (answer.json()["id"] for answer in made)
     httpx.post(f"{api}/{ended}/set_state", json={"state": {"type": "CANCELLED"}, "force": True}).raise_for_status()
+    for run in (ended, waiting):
+        artifact = {"key": "changes-1", "type": "markdown", "data": "what it changed", "flow_run_id": run}
+        httpx.post(f"{site.prefect_api}/artifacts/", json=artifact).raise_for_status()
+    assert artifacts_of(site, ended) == 1
     assert "0 flow runs" in deployments("retention", "--days", "1")
     deployments("retention", "--days", "0")
     until(lambda: httpx.get(f"{api}/{ended}").status_code == 404, what="the end of the old flow run")
     assert httpx.get(f"{api}/{waiting}").json()["state"]["type"] == "SCHEDULED"
+    assert (artifacts_of(site, ended), artifacts_of(site, waiting)) == (0, 1)
     httpx.delete(f"{api}/{waiting}")
 
 
