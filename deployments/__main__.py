@@ -59,12 +59,13 @@ def deploy(
     project: Annotated[str, typer.Option(help="Have next and loop take datasets of this project only")] = "",
     every: Annotated[str, typer.Option(help="Run next so often, such as 5m or 1h")] = "",
     cron: Annotated[str, typer.Option(help="Run next at these times, such as '0 22 * * *'")] = "",
-    limit: Annotated[int | None, typer.Option(min=1, help="Runs at once of each deployment")] = None,
-    tag: Annotated[list[str] | None, typer.Option(help="A tag for the runs; may be repeated")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Runs at once of each (with --project: of its own)")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="A tag for their runs (the same); may be repeated")] = None,
 ) -> None:
     """Register the deployments crunch/run, crunch/next and crunch/loop.
 
-    Those of another pool than `crunch` have its name at the end, and so have those of a project. Without --every and
+    Those of another pool than `crunch` have its name at the end, and so have next and loop of a project. All projects
+    share crunch/run: with --project, --limit and --tag are for that project's next and loop only. Without --every and
     --cron a schedule stays as it is; at first it is one of five minutes that is off. A limit and tags stay as well.
     """
     if every and cron:

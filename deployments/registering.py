@@ -63,6 +63,10 @@ class Wanted:
         project = "" if base == "run" else self.project
         return "-".join(part for part in (base, self.pool if self.pool != POOL else "", project) if part)
 
+    def of_all_projects(self) -> Wanted:
+        """How crunch/run is to be, which all projects share: what is wanted for one of them is not wanted of it."""
+        return Wanted(self.pool) if self.project else self
+
 
 def check_name(option: str, name: str) -> None:
     """Raises UsageError unless Prefect can have it in a name, and in the address of what is so called."""
@@ -119,7 +123,7 @@ def register(client: SyncPrefectClient, wanted: Wanted) -> list[str]:
             )
         set_up_pool(client, POOL, "process", None, "")
     return [
-        _apply(client, wanted, "run", run, None),
+        _apply(client, wanted.of_all_projects(), "run", run, None),
         _apply(client, wanted, "next", next_, AT_ONCE),
         _apply(client, wanted, "loop", loop, AT_ONCE),
     ]

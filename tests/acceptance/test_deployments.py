@@ -187,13 +187,16 @@ def test_dispatch_takes_up_what_a_dead_machine_had_and_leaves_alone_what_no_run_
 def test_set_up_again_wrong_words_and_old_runs(site: Site, deployments: Deployments, crunch: Any) -> None:
     name = f"next-{POOL}-birds"
     words = ("deploy", "--pool", POOL, "--project", "birds")
-    assert f"crunch/{name} " in deployments(*words, "--every", "1h", "--limit", "3", "--tag", "night")
+    assert f"crunch/{name} " in deployments(*words, "--every", "1h", "--limit", "3", "--tag", "day")
+    # That of all projects is as it was.
+    shared = of_pool(site, f"run-{POOL}")
+    assert (shared["tags"], shared["global_concurrency_limit"]) == (["crunch", "night"], None)
     first = of_pool(site, name)
     deployments(*words)
     again = of_pool(site, name)
     assert again["id"] == first["id"]
     assert again["parameters"] == {"project": "birds"}
-    assert (again["tags"], again["global_concurrency_limit"]["limit"]) == (["crunch", "night"], 3)
+    assert (again["tags"], again["global_concurrency_limit"]["limit"]) == (["crunch", "day"], 3)
     assert [(one["schedule"]["interval"], one["active"]) for one in again["schedules"]] == [(3600, True)]
     deployments(*words, "--cron", "0 22 * * *")
     assert [one["schedule"].get("cron") for one in of_pool(site, name)["schedules"]] == ["0 22 * * *"]

@@ -32,6 +32,17 @@ def test_tags_stay_unless_others_are_asked_for() -> None:
     assert tags_for(Wanted(tags=["day"]), THERE) == ["crunch", "day"]
 
 
+def test_what_is_asked_for_a_project_is_not_asked_of_the_deployment_that_all_share() -> None:
+    of_all = Wanted("gpu", "birds", limit=2, tags=["day"]).of_all_projects()
+    assert (of_all.name("run"), limit_for(of_all, THERE, None), tags_for(of_all, THERE)) == (
+        "run-gpu",
+        3,
+        ["crunch", "night"],
+    )
+    for_all = Wanted("gpu", limit=2, tags=["day"]).of_all_projects()
+    assert (limit_for(for_all, THERE, None), tags_for(for_all, THERE)) == (2, ["crunch", "day"])
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
