@@ -22,5 +22,6 @@ source "$HOME/.config/crunch/client.env"
 set +a
 
 # The node's own disk goes with the job, hence --cleanup, and what was not published is done again by others.
-exec srun crunch loop --project "$project" --cores "$SLURM_CPUS_PER_TASK" \
-    --directory "${TMPDIR:-/tmp}/crunch-$SLURM_JOB_ID" --cleanup
+# srun does not take over from sbatch how many processors it has, since Slurm 22.05.
+exec srun --cpus-per-task="$SLURM_CPUS_PER_TASK" crunch loop --project "$project" \
+    --cores "$SLURM_CPUS_PER_TASK" --directory "${TMPDIR:-/tmp}/crunch-$SLURM_JOB_ID" --cleanup

@@ -20,4 +20,6 @@ set +a
 export CRUNCH_DIRECTORY="${TMPDIR:-/tmp}/crunch-$SLURM_JOB_ID"
 mkdir -p "$CRUNCH_DIRECTORY"
 
-exec srun prefect worker start --pool "${1:-crunch}" --type process --limit 1 --name "slurm-$SLURM_JOB_ID"
+# srun does not take over from sbatch how many processors it has, since Slurm 22.05.
+exec srun --cpus-per-task="$SLURM_CPUS_PER_TASK" \
+    prefect worker start --pool "${1:-crunch}" --type process --limit 1 --name "slurm-$SLURM_JOB_ID"

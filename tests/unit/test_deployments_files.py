@@ -48,6 +48,25 @@ def test_shell_scripts() -> None:
     check(BIN / "shellcheck", *SCRIPTS)
 
 
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_slurm_gives_a_client_all_the_processors_of_its_job(script: Path, tmp_path: Path) -> None:
+    (tmp_path / ".config" / "crunch").mkdir(parents=True)
+    (tmp_path / ".config" / "crunch" / "client.env").touch()
+    srun = tmp_path / "srun"
+    srun.write_text('#!/bin/bash\nprintf "%s\\n" "$@"\n')
+    srun.chmod(0o755)
+    environment = {
+        "HOME": str(tmp_path),
+        "PATH": f"{tmp_path}:/usr/bin:/bin",
+        "TMPDIR": str(tmp_path),
+        "SLURM_CPUS_PER_TASK": "8",
+        "SLURM_JOB_ID": "1",
+    }
+    done = subprocess.run(["bash", script, "words"], env=environment, capture_output=True, text=True, check=True)
+    words = done.stdout.split("\n")
+    assert words.index("--cpus-per-task=8") < words.index("crunch" if script.stem == "loop" else "prefect")
+
+
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="there is no systemd here")
 def test_systemd_units(tmp_path: Path) -> None:
     for unit in UNITS:
