@@ -18,9 +18,11 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import httpx
 
+from crunch_tasks.durable import write_durably
 from crunch_tasks.errors import CrunchError
 
 LOOPBACK = "127.0.0.1"
+ONLY_MINE = 0o600
 START_S = 90.0
 STOP_S = 15.0
 TOLD_LINES = 8
@@ -131,9 +133,9 @@ def server_environment(data: Path, storage_settings: Path) -> dict[str, str]:
 
 
 def folder_storage(file: Path, folder: Path) -> Path:
-    """Write the storage settings `file` of a storage that is `folder`; returns the file."""
+    """Write the storage settings `file` of a storage that is `folder`, for its owner only; returns the file."""
     # A JSON string is one of TOML too.
-    file.write_text(f"MEDIA_ROOT = {json.dumps(str(folder), ensure_ascii=False)}\n")
+    write_durably(file, f"MEDIA_ROOT = {json.dumps(str(folder), ensure_ascii=False)}\n".encode(), ONLY_MINE)
     return file
 
 

@@ -8,8 +8,8 @@ import secrets
 
 from crunch_tasks.durable import write_durably
 from crunch_tasks.errors import CrunchError
-from deployments.local import add_superuser, token_of
-from deployments.stack.folder import ONLY_MINE, StackFolder
+from deployments.local import ONLY_MINE, add_superuser, token_of
+from deployments.stack.folder import StackFolder
 from deployments.stack.services import Stack
 
 ADMIN = "admin"

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from crunch_tasks.durable import write_durably
 from crunch_tasks.errors import SettingsError, UsageError
+from deployments.local import ONLY_MINE
 
-ONLY_MINE = 0o600
 EMBEDDED = "embedded"
 """As the stack's database: a PostgreSQL in the data folder."""
 
@@ -70,7 +70,10 @@ def decide(kept: StackSettings | None, wanted: Wanted) -> StackSettings:
 
 @dataclass(frozen=True)
 class StackFolder:
-    """The data folder. Others may pass through it, as an embedded PostgreSQL must under root, but read nothing."""
+    """The data folder. Others may pass through it, as an embedded PostgreSQL must under root, but read nothing.
+
+    What is in it is for its owner only, but for PostgreSQL's folder, which is for PostgreSQL's user only.
+    """
 
     path: Path
 
@@ -135,8 +138,10 @@ class StackFolder:
         """Raises UsageError when it cannot be written to."""
         try:
             self.path.mkdir(0o711, parents=True, exist_ok=True)
-            for folder in (self.run, self.logs, self.prefect, self.work, self.files):
+            for folder in (self.run, self.logs, self.server, self.prefect, self.work, self.files):
                 folder.mkdir(0o700, exist_ok=True)
+                # One that is there already too. What services make in it has the mode that they give it.
+                folder.chmod(0o700)
         except OSError as error:
             raise UsageError(
                 f"The data folder {self.path} cannot be made: {error.strerror}. Choose another with --data."

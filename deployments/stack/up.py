@@ -108,7 +108,7 @@ def _start(missing: dict[str, Part], outcome: Outcome, undo: ExitStack, say: Say
     write_exports(stack.folder.client_env, outcome.stack.client_environment)
     write_exports(stack.folder.server_env, outcome.stack.server_environment)
     if "prefect" in missing:
-        say("Waiting for the Prefect server, which takes some ten seconds the first time")
+        say("Waiting for the Prefect server, which takes up to a minute the first time")
         prefect.wait()
         _register(outcome.stack, say)
     if "worker" in missing:

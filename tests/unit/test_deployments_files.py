@@ -76,6 +76,15 @@ def test_systemd_units(tmp_path: Path) -> None:
     check("systemd-analyze", "verify", *sorted(tmp_path.iterdir()))
 
 
+def test_the_servers_processes_count_in_a_folder_that_systemd_makes_anew() -> None:
+    unit = (FOLDER / "systemd" / "crunch-server.service").read_text()
+    settings = dict(re.findall(r"^(RuntimeDirectory|Environment=PROMETHEUS_MULTIPROC_DIR)=(.+)$", unit, re.MULTILINE))
+    made = settings["RuntimeDirectory"]
+    assert settings["Environment=PROMETHEUS_MULTIPROC_DIR"] == f"/run/{made}"
+    assert "RuntimeDirectoryPreserve" not in unit
+    assert f"RuntimeDirectory={made}`" in (ROOT / "docs" / "operations.md").read_text()
+
+
 def test_dockerfile_and_what_it_copies() -> None:
     dockerfile = FOLDER / "Dockerfile"
     check(BIN / "hadolint", dockerfile)
