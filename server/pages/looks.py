@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from django.template.defaultfilters import filesizeformat
 
 from crunch_tasks.contract import DatasetState, Stage, State
-from server.models import Attribute, Dataset, Status
+from server.models import Attribute, Change, Dataset, Status
 from server.services.pace import seconds_left
 
 EXPIRED = "expired"
@@ -251,3 +251,29 @@ def duration(seconds: float) -> str:
             rest = whole % size // {"h": 3600, "min": 60, "s": 1}[small]
             return f"{whole // size} {big} {rest} {small}" if rest else f"{whole // size} {big}"
     return f"{whole} s"
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field in a line of the audit trail: what it became, and what it was; None of what is new."""
+
+    name: str
+    now: str
+    was: str | None
+
+
+def fields(change: Change) -> list[Field]:
+    """What the change set, in words; of what is new, not what was left empty."""
+    after = change.after or {}
+    if change.before is None:
+        return [Field(name, _words(value), None) for name, value in after.items() if value not in EMPTY]
+    return [Field(name, _words(value), _words(change.before.get(name))) for name, value in after.items()]
+
+
+EMPTY = (None, "", [], {})
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "–" if value in EMPTY else str(value)

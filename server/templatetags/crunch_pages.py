@@ -20,6 +20,7 @@ register = template.Library()
 register.filter("markdown", markdown.render)
 register.filter("safe_link", looks.safe_link)
 register.filter("duration", looks.duration)
+register.filter("fields", looks.fields)
 
 
 @register.filter

@@ -258,6 +258,19 @@ def test_the_audit_trail_tells_who_changed_what_from_what_to_what(eve: User, min
     assert "with token node" in text
 
 
+def test_changes_are_told_in_words_without_what_a_new_thing_leaves_empty(eve: User, mine: Project) -> None:
+    api = signed_in(eve)
+    api.post("/api/datasets/", {"name": "Two", "parent": "mine", "locked": False}, format="json")
+    api.patch("/api/datasets/mine:two/", {"locked": True, "description": "new"}, format="json")
+    client = Client()
+    client.force_login(eve)
+    edit, create = client.get("/projects/mine/changes").content.decode().split("<tbody>")[1].split("</tr>")[:2]
+    assert "<code>locked</code> no → yes<" in edit
+    assert "<code>description</code> – → new<" in edit
+    assert "<code>locked</code> no<" in create
+    assert "<code>description</code>" not in create
+
+
 def test_a_refused_change_leaves_no_trace(eve: User, mine: Project) -> None:
     api = signed_in(eve)
     assert api.patch("/api/datasets/mine:one/", {"base_file_path": "other/x"}, format="json").status_code == 400
