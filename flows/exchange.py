@@ -53,6 +53,8 @@ def import_(
     Every other column is an attribute, KEY or KEY:KIND; its kind, if not named, is the one that fits all of its values.
     The columns latitude and longitude are a place. JSONL has an object a line, such as
     {"name": ..., "attributes": {KEY: VALUE}}.
+
+    The slugs of what was added are printed, a line each; at a terminal only the first of many.
     """
     found = _rows_of(file, format_)
     if wrong := collisions(found):
@@ -69,8 +71,11 @@ def import_(
         told = {"dry_run": dry_run, "created": created, "existing": existing}
         sys.stdout.write(json.dumps(told, ensure_ascii=False) + "\n")
         return
-    for slug in created:
-        sys.stdout.write(f"{line(slug)}\n")
+    # A script takes them all; a person sees that they are right.
+    told = created[:TOLD] if sys.stdout.isatty() else created
+    sys.stdout.writelines(f"{line(slug)}\n" for slug in told)
+    if len(told) < len(created):
+        _say(f"and {len(created) - TOLD} more; --json tells all of them.")
     _say(f"{len(created)} datasets {'would be' if dry_run else 'were'} added to {project}; {_kinds(found)}.")
     if existing:
         names = ", ".join(existing[:TOLD]) + (", ..." if len(existing) > TOLD else "")

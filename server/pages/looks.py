@@ -276,4 +276,4 @@ EMPTY = (None, "", [], {})
 def _words(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "–" if value in EMPTY else str(value)
+    return "\N{EN DASH}" if value in EMPTY else str(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,6 +40,14 @@ def test_a_file_is_imported_exported_and_imported_elsewhere_the_same(
     assert {one["key"]: one.get("value", one.get("latitude")) for one in robin["attributes"]} == {
         **{"mass": 3.5, "seen": "2022-03-03", "location": "3.000000000"}
     }
+
+    # A person is not told thousands of names.
+    monkeypatch.setattr(exchange, "TOLD", 2)
+    with monkeypatch.context() as at_a_terminal:
+        at_a_terminal.setattr(sys.stdout, "isatty", lambda: True)
+        code, out, err = crunch("import", str(file), "--project", "copy", "--dry-run")
+    assert out.split() == ["copy:robin-1", "copy:robin-2"]
+    assert "and 3 more; --json tells all of them.\n5 datasets would be added to copy" in err
 
     file.write_text(CSV + "Wren,,,9,2022-03-09,1,1\n")
     code, out, err = crunch("import", str(file), "--project", "birds", "--json")

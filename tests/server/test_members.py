@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
+from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
 
 from server.models import AccessToken, Change, Membership, Project, Role
 from server.permissions import Actor
-from server.services import catalogue, tokens
+from server.services import catalogue, members, tokens
 from tests.support.calls import claim, signed_in
 
 pytestmark = pytest.mark.django_db
@@ -266,9 +268,37 @@ def test_changes_are_told_in_words_without_what_a_new_thing_leaves_empty(eve: Us
     client.force_login(eve)
     edit, create = client.get("/projects/mine/changes").content.decode().split("<tbody>")[1].split("</tr>")[:2]
     assert "<code>locked</code> no → yes<" in edit
-    assert "<code>description</code> – → new<" in edit
+    assert "<code>description</code> \N{EN DASH} → new<" in edit
     assert "<code>locked</code> no<" in create
     assert "<code>description</code>" not in create
+
+
+# --- open pages ------------------------------------------------------------------------------------------------------
+
+
+def test_an_open_page_has_room_for_all_that_a_change_of_rights_may_bring(eve: User, mine: Project) -> None:
+    """The parts that the script renews are there for everyone, as it can only fill what is there."""
+    part = catalogue.create_item(mine, name="Part")
+    viewer = User.objects.create_user("viewer")
+    members.set_member(Actor(eve), mine, viewer, Role.VIEWER)
+    Token.objects.create(user=eve)
+    seen = {}
+    for user in (eve, viewer):
+        client = Client()
+        client.force_login(user)
+        for path in (
+            "/",
+            "/account/",
+            "/projects/mine/",
+            "/projects/mine/datasets/mine:one",
+            "/projects/mine/members",
+            f"/items/{part.slug}/",
+        ):
+            page = client.get(path).content.decode()
+            seen[path, user] = re.findall(r'id="(live-[\w-]+)" data-(?:part|there)', page)
+    for (path, _), found in seen.items():
+        assert found
+        assert found == seen[path, eve]
 
 
 def test_a_refused_change_leaves_no_trace(eve: User, mine: Project) -> None:

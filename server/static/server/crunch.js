@@ -32,24 +32,32 @@ function isChanged(field) {
   return field.value !== field.defaultValue;
 }
 
-// A part that somebody is using stays as it is. What has a name in data-kept stays open or closed, and hinders nothing.
-function inUse(part) {
-  const selection = document.getSelection(), focused = document.activeElement;
-  return (part.contains(focused) && !focused.matches("details[data-kept] > summary")) || part.querySelector("details[open]:not([data-kept])") !== null
+// What the focused link, or summary that stays open or closed, of the part is in `next`; undefined when it is not there.
+// Those of one address are told apart by their place among these.
+function focusIn(next, part) {
+  const focused = document.activeElement, nameOf = (one) => one.getAttribute("href") ?? one.parentElement.dataset.kept;
+  const alike = (root) => [...root.querySelectorAll("a[href], details[data-kept] > summary")].filter((one) => nameOf(one) === nameOf(focused));
+  return alike(next)[alike(part).indexOf(focused)];
+}
+
+// A part that somebody is using stays as it is. A focus that can go on in `next` hinders nothing, nor does what has a
+// name in data-kept, which stays open or closed.
+function inUse(part, next = part) {
+  const selection = document.getSelection();
+  return part.matches(":active") || (part.contains(document.activeElement) && focusIn(next, part) === undefined)
+    || part.querySelector("details[open]:not([data-kept])") !== null
     || [...part.querySelectorAll("input, select")].some(isChanged)
-    || (selection !== null && !selection.isCollapsed && part.contains(selection.anchorNode));
+    || (selection !== null && !selection.isCollapsed && selection.containsNode(part, true));
 }
 
 // Put what came into the part; what was opened, closed or scrolled sideways stays so.
 function renew(part, next) {
-  const focused = part.contains(document.activeElement) ? document.activeElement.parentElement.dataset.kept : undefined;
+  const focused = part.contains(document.activeElement) ? focusIn(next, part) : undefined;
   const opened = new Map([...part.querySelectorAll("details[data-kept]")].map((box) => [box.dataset.kept, box.open]));
   const scrolled = [...part.querySelectorAll(".scroll")].map((box) => box.scrollLeft);
   for (const box of next.querySelectorAll("details[data-kept]")) box.open = opened.get(box.dataset.kept) ?? box.open;
   part.replaceChildren(...next.childNodes);
-  for (const box of part.querySelectorAll("details[data-kept]")) {
-    if (box.dataset.kept === focused) box.querySelector("summary").focus({ preventScroll: true });
-  }
+  focused?.focus({ preventScroll: true });
   part.querySelectorAll(".scroll").forEach((box, index) => { box.scrollLeft = scrolled[index] || 0; });
   tellTimes(part);
   part.dispatchEvent(new Event("renewed"));
@@ -77,16 +85,17 @@ async function fetchPage(whole) {
   return { fresh, problem: "" };
 }
 
-let freshAt = new Date(), failures = 0;
+const WAITS = "The part that you are using (a choice, a selection, what you opened) is not up to date: it waits until you are done.";
+let freshAt = new Date(), times = 0;
 function notUpToDate() {
   return `Not up to date since ${freshAt.toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" })}`;
 }
 
-// A single failure is not worth a word: the next try may succeed.
+// Once is not worth a word: the next time all may be well.
 function tellStale(problem) {
-  failures = problem ? failures + 1 : 0;
+  times = problem ? times + 1 : 0;
   let line = main.querySelector(".stale");
-  if (failures < 2) { line?.remove(); return; }
+  if (times < 2) { line?.remove(); return; }
   if (line === null) {
     line = document.createElement("p");
     line.className = "stale";
@@ -96,38 +105,43 @@ function tellStale(problem) {
   if (line.textContent !== problem) line.textContent = problem;
 }
 
-// Bring the page up to date with what came of it.
+// Bring the page up to date with what came of it; the parts that wait, as somebody is using them.
 function take(fresh) {
+  const waiting = [];
   setClock(fresh);
   document.title = fresh.title;
   for (const part of main.querySelectorAll("[data-part]")) {
-    const next = fresh.getElementById(part.id);
+    const came = fresh.getElementById(part.id);
+    // Most answers are without what is costly.
+    if (came === null && isCostly(part)) continue;
+    const next = came ?? fresh.createElement("div");
     // What came is compared with what came before, since the times on the page were put into words here.
-    if (next === null || shown.get(part.id) === htmlOf(next) || inUse(part)) continue;
+    if (shown.get(part.id) === htmlOf(next)) continue;
+    if (inUse(part, next)) { waiting.push(part); continue; }
     shown.set(part.id, htmlOf(next));
     renew(part, next);
   }
   // Of these only whether they are there changes: they have a state of their own.
   for (const box of main.querySelectorAll("[data-there]")) {
-    const next = fresh.getElementById(box.id);
-    if (next !== null && !main.dataset.busy) box.hidden = next.hidden;
+    if (!main.dataset.busy) box.hidden = fresh.getElementById(box.id)?.hidden ?? true;
   }
+  return waiting;
 }
 
 // What is costly to find is fetched only when data-version says that it may be another, and not while it is in use.
 let wholeAt = -Infinity;
-function isCostlyInUse() { return [...main.querySelectorAll("[data-part=costly]")].some(inUse); }
+function isCostly(part) { return part.dataset.part === "costly"; }
 
 async function refresh(whole = false) {
   const { fresh, problem } = await fetchPage(whole);
-  tellStale(problem);
-  if (problem) return;
+  if (problem) { tellStale(problem); return; }
   freshAt = new Date();
-  const { version } = fresh.querySelector("main").dataset, passesOver = isCostlyInUse();
-  take(fresh);
-  if (whole && !passesOver) main.dataset.version = version;
-  const isOld = version !== main.dataset.version && !passesOver && !main.dataset.busy;
-  if (!whole && isOld && Date.now() - wholeAt >= WHOLE_MS) {
+  const { version } = fresh.querySelector("main").dataset, waiting = take(fresh);
+  if (whole && !waiting.some(isCostly)) main.dataset.version = version;
+  const isOld = version !== main.dataset.version && !main.dataset.busy;
+  const passesOver = isOld && [...main.querySelectorAll("[data-part=costly]")].some((part) => inUse(part));
+  tellStale(waiting.length > 0 || passesOver ? WAITS : "");
+  if (!whole && isOld && !passesOver && Date.now() - wholeAt >= WHOLE_MS) {
     wholeAt = Date.now();
     await refresh(true);
   }
