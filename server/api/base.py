@@ -26,27 +26,24 @@ from rest_framework.views import APIView, exception_handler
 from crunch_tasks.errors import Refused
 from server.api.filters import Narrowing
 from server.api.paging import Pages
+from server.limits import too_large
 from server.permissions import NEEDS, Act, actor_of, project_of
 from server.services import tokens
 
 
-class TooLarge(exceptions.APIException):
-    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
-    default_code = "too_large"
-
-    def __init__(self, limit: int | None) -> None:
-        super().__init__(f"The request is too large: at most {limit} bytes.")
-
-
 def _limited(stream: IO[Any], limit: int | None) -> BytesIO:
-    body = stream.read() if limit is None else stream.read(limit + 1)
-    if limit is not None and len(body) > limit:
-        raise TooLarge(limit)
+    if limit is None:
+        return BytesIO(stream.read())
+    # The stream is the request: what it announces to be too large, an ASGI server has not taken in.
+    announced = int(getattr(stream, "META", {}).get("CONTENT_LENGTH") or 0)
+    body = stream.read(limit + 1)
+    if max(announced, len(body)) > limit:
+        raise too_large(limit)
     return BytesIO(body)
 
 
 def bounded_json(stream: IO[Any], limit: int | None, media_type: str | None, context: Mapping[str, Any] | None) -> Any:
-    """JSON of at most `limit` bytes; what nests too deeply is the sender's error. Raises TooLarge, ParseError."""
+    """JSON of at most `limit` bytes; what nests too deeply is the sender's error. Raises Refused, ParseError."""
     try:
         return parsers.JSONParser().parse(_limited(stream, limit), media_type, context)
     except RecursionError:
@@ -83,6 +80,8 @@ def answer_problem(error: Exception, context: dict[str, Any]) -> Response | None
 
     The answer to a GET has `detail` alone: by that, published clients know that it is an error.
     """
+    if isinstance(error, RequestDataTooBig):
+        error = too_large(settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
     response = exception_handler(_as_api_exception(error), context)
     if response is None or not isinstance(response.data, dict) or set(response.data) != {"detail"}:
         return response
@@ -101,8 +100,6 @@ def _as_api_exception(error: Exception) -> Exception:
         return serializers.ValidationError(serializers.as_serializer_error(error))
     if isinstance(error, ObjectDoesNotExist):
         return exceptions.NotFound("What this is about was deleted meanwhile.")
-    if isinstance(error, RequestDataTooBig):
-        return TooLarge(settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
     if isinstance(error, SuspiciousOperation):
         return exceptions.ParseError("The request cannot be read.")
     return error
@@ -123,15 +120,23 @@ def problems(*codes: int) -> dict[int, OpenApiResponse]:
     }
 
 
+BUSY = {"503": "The server has too much to do. Try again."}
+OF_BODIES = {
+    "413": "The body is too large.",
+    "415": "The body's type is not read here.",
+    "507": "The server has no room for the body.",
+}
+
+
 class Documented(AutoSchema):
     """A view's part of the OpenAPI document, with the refusals of views that do not list their own."""
 
     def get_operation(self, *args: Any, **kwargs: Any) -> Any:
-        """The operation; one with a body also says that the body may be too large, or of a kind that nobody reads."""
+        """The operation; each may find the server busy, and one with a body also says what may be wrong with that."""
         operation = super().get_operation(*args, **kwargs)
-        if operation and "requestBody" in operation:
+        if operation:
             schema = {"$ref": "#/components/schemas/Problem"}
-            for code, told in (("413", "The body is too large."), ("415", "The body's type is not read here.")):
+            for code, told in {**BUSY, **(OF_BODIES if "requestBody" in operation else {})}.items():
                 answer = {"description": told, "content": {"application/json": {"schema": schema}}}
                 operation["responses"].setdefault(code, answer)
         return operation

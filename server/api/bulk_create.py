@@ -131,6 +131,7 @@ class WrongRowSerializer(serializers.Serializer[Any]):
 
 class BulkViews(ProjectViews):
     acts: ClassVar = {"bulk": Act.EDIT}
+    most_bytes = MOST_BYTES
     parser_classes = [LongJSONParser]
 
     @extend_schema(

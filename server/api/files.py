@@ -137,6 +137,7 @@ class FilesView(FilesPart):
 
 class FileView(FilesPart):
     acts: ClassVar = {"get": Act.SEE, "put": Act.EDIT}
+    most_bytes = uploads.MOST_BYTES
     content_negotiation_class = AsItIs
 
     @extend_schema(

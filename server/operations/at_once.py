@@ -12,10 +12,14 @@ import threading
 from collections.abc import Callable
 
 from django.db import connections
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+
+from crunch_tasks.errors import Refused
+from server.operations.refusals import answer, is_api
 
 AT_ONCE = 20
-"""Four processes of them, with a connection for each one's webhooks, fit into PostgreSQL's usual hundred."""
+"""Four processes of them, with a connection for each one's webhooks and one for `bodies`, fit into PostgreSQL's usual
+hundred."""
 
 PAGES_AT_ONCE = 10
 """Of them, so many pages and calls about files: they may wait for a storage, and claims and heartbeats are not to wait
@@ -45,11 +49,11 @@ class AtOnce:
                     return _busy(request)
                 stack.callback(turns.release)
             # Django would close them when the answer is sent, of a large file after hours.
-            stack.callback(_close_connections)
+            stack.callback(close_connections)
             return self.get_response(request)
 
 
-def _close_connections() -> None:
+def close_connections() -> None:
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:
             connection.close()
@@ -57,15 +61,8 @@ def _close_connections() -> None:
 
 def _may_wait(request: HttpRequest) -> bool:
     """Whether a storage may have to answer first."""
-    return not _is_api(request) or _OF_FILES.match(request.path) is not None
-
-
-def _is_api(request: HttpRequest) -> bool:
-    return request.path.startswith("/api/")
+    return not is_api(request) or _OF_FILES.match(request.path) is not None
 
 
 def _busy(request: HttpRequest) -> HttpResponse:
-    headers = {"Retry-After": str(round(TURN_S / 2))}
-    if _is_api(request):
-        return JsonResponse({"detail": BUSY, "code": "busy"}, status=503, headers=headers)
-    return HttpResponse(BUSY, status=503, content_type="text/plain; charset=utf-8", headers=headers)
+    return answer(request, Refused(BUSY, 503, "busy"), {"Retry-After": str(round(TURN_S / 2))})

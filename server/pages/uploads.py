@@ -57,6 +57,8 @@ class UploadView(View):
 class Upload(UploadView):
     """`replace` in the query lets the file take the place of one that was added earlier."""
 
+    most_bytes = uploads.MOST_BYTES
+
     def take(self, owner: Dataset, path: str) -> JsonResponse:
         replace = "replace" in self.request.GET
         return _there(uploads.store(actor_of(self.request), owner, path, self.request, replace=replace))

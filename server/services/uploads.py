@@ -24,6 +24,7 @@ from crunch_tasks.files.checksums import FileContent
 from crunch_tasks.files.paths import is_internal, name_problem
 from crunch_tasks.files.plan import TAKE_FILES
 from crunch_tasks.files.storage import BLOCK, LARGE, TIMEOUT_S, Storage
+from server.limits import no_room
 from server.models import Dataset, Item
 from server.permissions import Actor
 from server.services import audit, files
@@ -174,5 +175,4 @@ def _write(file: IO[bytes], block: bytes) -> None:
         # At once: nobody would explain what a later read finds not to be written.
         file.flush()
     except OSError as error:
-        told = f"The server has no room to take the file in ({error.strerror} in its temporary folder)."
-        raise Refused(f"{told} Tell who runs it, or send the file with: crunch push", 507, "no_room") from error
+        raise no_room(error) from error

@@ -7,7 +7,6 @@ import warnings
 
 import django
 from asgiref.sync import sync_to_async
-from django.core.handlers.asgi import ASGIHandler
 from django.http import HttpRequest, HttpResponseBase
 
 from server.site.environment import prepare_data_folder
@@ -17,8 +16,15 @@ prepare_data_folder()
 # Static files are small, and Django reads them whole here; the advice is for endless streams.
 warnings.filterwarnings("ignore", "StreamingHttpResponse must consume synchronous iterators")
 
+django.setup(set_prefix=False)
 
-class InOneThread(ASGIHandler):
+# Models can be imported only now.
+from server.operations.bodies import Bounded  # noqa: E402
+from server.services import webhooks  # noqa: E402
+from server.webhooks import background  # noqa: E402
+
+
+class InOneThread(Bounded):
     """Answers each request in one thread: all middleware and views here are synchronous.
 
     Django's own would change threads twice for each middleware, which took a third of the time of a claim.
@@ -31,11 +37,5 @@ class InOneThread(ASGIHandler):
         return await sync_to_async(self.get_response)(request)
 
 
-django.setup(set_prefix=False)
 application = InOneThread()
-
-# Models can be imported only now.
-from server.services import webhooks  # noqa: E402
-from server.webhooks import background  # noqa: E402
-
 background.worker.start(webhooks.deliver)

@@ -196,5 +196,5 @@ def test_the_openapi_document_covers_the_wire(api: APIClient) -> None:
     for path in POSTS:
         assert "post" in document["paths"][path.replace("/1/", "/{id}/")]
     claims = document["paths"]["/api/claims/"]["post"]["responses"]
-    assert set(claims) == {"200", "201", "204", "400", "401", "403", "404", "409", "413", "415"}
+    assert set(claims) == {"200", "201", "204", "400", "401", "403", "404", "409", "413", "415", "503", "507"}
     assert api.get("/api/schema/").status_code == 200

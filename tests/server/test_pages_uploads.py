@@ -104,7 +104,7 @@ def test_a_server_without_a_place_for_the_file_says_so(
     full = send(editor, dataset, "b", b"1")
     assert (full.status_code, full.json()["detail"].split(".")[0]) == (
         507,
-        "The server has no room to take the file in (No space left on device in its temporary folder)",
+        "The server has no room to take this in (No space left on device in its temporary folder)",
     )
     assert kept(folder).keys() == {f"{dataset.base_file_path}/a"}
 

@@ -1,0 +1,152 @@
+"""Which bodies of requests an ASGI server takes in, decided before it does.
+
+Django writes a body to the temporary folder, whole, and only then looks for the view: anyone could fill the disk. It
+does so in the event loop, where slow senders hold none of the turns of `AtOnce`; that stays as it is. Before it:
+
+| the body has                                                       | it is                                     |
+|--------------------------------------------------------------------|-------------------------------------------|
+| as many bytes as all views take (DATA_UPLOAD_MAX_MEMORY_SIZE)      | read                                      |
+| more, for a view that takes them (`most_bytes`) and of somebody    | read                                      |
+| more, for such a view, of a stranger, or more than even it takes   | left: the view refuses it without reading |
+| more, for any other view, or without having announced its length   | left: 413                                 |
+| no room in the temporary folder                                    | left where there was no more: 507         |
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.contrib.auth import get_user
+from django.contrib.sessions.middleware import SessionMiddleware
+from django.core.handlers.asgi import ASGIHandler
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.urls import Resolver404, resolve
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.request import Request
+
+from crunch_tasks.errors import Refused
+from server.api.base import Tokens
+from server.limits import no_room, too_large
+from server.operations.at_once import close_connections
+from server.operations.refusals import answer
+from server.services.uploads import whole_number
+
+LOOKING_AT_ONCE = 1
+"""So many connections to the database a process has for looking who sends a large body, besides those of `AtOnce`."""
+
+LEFT = "crunch.left"
+"""In the scope of a request whose body was not read to its end: what was wrong, or None when the view will say it."""
+
+
+@dataclass
+class Body:
+    """A request's body on its way in. Raises Refused for the part that is beyond what is taken."""
+
+    scope: Any
+    receive: Callable[[], Any]
+    size: int = 0
+
+    @property
+    def announced(self) -> int | None:
+        """How many bytes it has, if its sender said so; the server holds them to it."""
+        lengths = [value for name, value in self.scope["headers"] if name == b"content-length"]
+        return whole_number(lengths[0].decode("latin1")) if lengths else None
+
+    async def __call__(self) -> Any:
+        message = await self.receive()
+        self.size += len(message.get("body", b""))
+        if self.size > settings.DATA_UPLOAD_MAX_MEMORY_SIZE and self.announced is None:
+            raise too_large(settings.DATA_UPLOAD_MAX_MEMORY_SIZE, announced=False)
+        return message
+
+
+class Bounded(ASGIHandler):
+    """Takes in what the table above says. Of what is left, the request has an empty body and LEFT in its scope."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looking = asyncio.Semaphore(LOOKING_AT_ONCE)
+
+    async def handle(self, scope: Any, receive: Any, send: Any) -> None:
+        await super().handle(scope, Body(scope, receive), send)
+
+    async def read_body(self, receive: Any) -> Any:
+        body: Body = receive
+        try:
+            if await self._is_taken(body):
+                return await super().read_body(body)
+            body.scope[LEFT] = None
+        except Refused as refusal:
+            body.scope[LEFT] = refusal
+        except OSError as error:
+            body.scope[LEFT] = no_room(error)
+        return BytesIO()
+
+    async def _is_taken(self, body: Body) -> bool:
+        """Whether to read the body; if not, the view will say why. Raises Refused when no view is to be asked."""
+        size, most = body.announced, settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        if size is None or size <= most:
+            return True
+        request, _ = self.create_request(body.scope, BytesIO())
+        own = most_bytes(request.path_info) if request else None
+        if request is None or own is None:
+            raise too_large(most)
+        if size > own:
+            return False
+        async with self.looking:
+            return await sync_to_async(is_from_somebody)(request)
+
+    async def listen_for_disconnect(self, receive: Any) -> None:
+        if LEFT in receive.scope:
+            # What comes next is the body. This waits, until the answer is sent and it is cancelled.
+            await asyncio.get_running_loop().create_future()
+        await super().listen_for_disconnect(receive)
+
+
+def most_bytes(path: str) -> int | None:
+    """How long a body the view at this address takes, if it says so itself."""
+    try:
+        view = resolve(path).func
+    except Resolver404:
+        return None
+    # The REST framework's word for a view's class, and Django's.
+    found = getattr(view, "cls", None) or getattr(view, "view_class", None)
+    return getattr(found, "most_bytes", None)
+
+
+def is_from_somebody(request: HttpRequest) -> bool:
+    """Whether who sent this has signed in, or has a token that is good."""
+    try:
+        SessionMiddleware(_no_view).process_request(request)
+        return get_user(request).is_authenticated or Tokens().authenticate(Request(request)) is not None
+    except AuthenticationFailed:
+        return False
+    finally:
+        close_connections()
+
+
+def _no_view(_request: HttpRequest) -> HttpResponse:
+    raise NotImplementedError
+
+
+class LeftBodies:
+    """Middleware, to stand before all that asks the database: answers for a body that was left, and hangs up."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        # Under WSGI there is no scope: a view reads the body itself.
+        scope = getattr(request, "scope", {})
+        refusal = scope.get(LEFT)
+        response = answer(request, refusal) if refusal else self.get_response(request)
+        if LEFT in scope:
+            # Else the server would go on to read it, for the next request.
+            response.headers["Connection"] = "close"
+        return response
