@@ -96,6 +96,7 @@ def _calls(browser: Client, count: int) -> list[Call]:
         "hold, unprocessed": f"{PROJECT}hold?state=unprocessed",
         "hold, search": f"{PROJECT}hold?q=sample",
         "map": f"{PROJECT}map",
+        "API places": "/api/projects/birds/places/",
         "changes": f"{PROJECT}changes",
         "projects": "/",
         "API projects": "/api/projects/",

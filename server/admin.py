@@ -31,6 +31,7 @@ LIFE = sorted(LIFE_FIELDS)
 
 class AttributeInline(TabularInline):
     model = Attribute
+    fk_name = "item"
     extra = 0
 
 

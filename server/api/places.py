@@ -17,8 +17,8 @@ from server.services import places
 
 
 class PlaceSerializer(serializers.Serializer[Any]):
-    dataset = serializers.CharField(source="item.slug", help_text="Its slug.")
-    state = serializers.ChoiceField([word.value for word in DatasetState], source="item.as_dataset.state")
+    dataset = serializers.CharField(help_text="Its slug.")
+    state = serializers.ChoiceField([word.value for word in DatasetState])
     key = serializers.CharField(help_text="That of the attribute.")
     latitude = serializers.CharField()
     longitude = serializers.CharField()

@@ -28,17 +28,39 @@ class Attribute(models.Model):
     moment = models.DateTimeField(null=True, blank=True)
     latitude = models.DecimalField(max_digits=12, decimal_places=9, null=True, blank=True)
     longitude = models.DecimalField(max_digits=12, decimal_places=9, null=True, blank=True)
+    place_in = models.ForeignKey(
+        "server.Project",
+        models.CASCADE,
+        null=True,
+        editable=False,
+        db_index=False,
+        related_name="places",
+        help_text="The project on whose map it is, if it is the place of a dataset.",
+    )
 
     class Meta:
         ordering = ("id",)
         indexes = [
             models.Index(fields=["kind", "id"], name="server_attribute_kind"),
-            # What maps show, without a look at all that datasets have besides.
-            models.Index(fields=["item", "id"], name="server_attribute_place", condition=models.Q(kind="lat-long")),
+            # What a map shows, in its order, however many places other projects have.
+            models.Index(
+                fields=["place_in", "item", "id"],
+                name="server_attribute_place",
+                condition=models.Q(place_in__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.key}: {self.display}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        self.put_on_map()
+        super().save(*args, **kwargs)
+
+    def put_on_map(self) -> None:
+        """Set on whose map it is; what makes many at once has to ask for it."""
+        is_place = self.kind == "lat-long" and None not in self.values.values()
+        self.place_in_id = self.item.parent_id if is_place and not self.item.plain else None
 
     @property
     def values(self) -> dict[str, Any]:

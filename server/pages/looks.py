@@ -224,7 +224,7 @@ def shown(attribute: Attribute) -> Shown:  # noqa: PLR0911  one line per kind
         case "url":
             return Shown(str(value), href=safe_link(str(value), ("http", "https", "ftp")))
         case "lat-long":
-            return _place(float(values["latitude"]), float(values["longitude"]))
+            return place(float(values["latitude"]), float(values["longitude"]))
         case "date":
             return Shown(f"{value.day} {value:%B} {value.year}", title=value.isoformat())
         case "datetime":
@@ -232,7 +232,7 @@ def shown(attribute: Attribute) -> Shown:  # noqa: PLR0911  one line per kind
     return Shown(str(value))
 
 
-def _place(latitude: float, longitude: float) -> Shown:
+def place(latitude: float, longitude: float) -> Shown:
     north = f"{abs(latitude):.5f}° {'N' if latitude >= 0 else 'S'}"
     east = f"{abs(longitude):.5f}° {'E' if longitude >= 0 else 'W'}"
     marker = (

@@ -112,6 +112,7 @@ def _planned(project: Project, rows: Mapping[int, NewDataset], errors: Errors, s
             key=catalogue.key_of(slug),
             project=project,
             parent=project,
+            plain=False,
         )
         for row, slug in slugs.items()
     }
@@ -208,7 +209,7 @@ def _insert(datasets: Mapping[int, Dataset], rows: Mapping[int, NewDataset]) -> 
         Item(
             slug=dataset.slug,
             parent_id=dataset.project_id,
-            plain=False,
+            plain=dataset.plain,
             **{name: getattr(dataset, name) for name in ITEM_FIELDS},
         )
         for dataset in made
@@ -222,6 +223,8 @@ def _insert(datasets: Mapping[int, Dataset], rows: Mapping[int, NewDataset]) -> 
     for first in range(0, len(made), size):
         manager._insert(made[first : first + size], fields=fields, using=connection.alias)
     attributes = [
-        Attribute(item_id=dataset.pk, **values) for row, dataset in datasets.items() for values in rows[row].attributes
+        Attribute(item=dataset, **values) for row, dataset in datasets.items() for values in rows[row].attributes
     ]
+    for attribute in attributes:
+        attribute.put_on_map()
     Attribute.objects.bulk_create(attributes, batch_size=BATCH)

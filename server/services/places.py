@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from django.db.models import QuerySet
+from decimal import Decimal
+from typing import NamedTuple
 
-from server.models import Attribute, Project
+from server.models import Project
 
 POINTS = 5000
 """The most places that are shown."""
 
 
-def of(project: Project) -> tuple[list[Attribute], bool]:
-    """The places of the project's datasets, POINTS of them at most, and whether there are more; in one query."""
-    found = list(_places(project)[: POINTS + 1])
+class Place(NamedTuple):
+    """`dataset` is its slug, `key` the attribute's."""
+
+    dataset: str
+    name: str
+    state: str
+    key: str
+    latitude: Decimal
+    longitude: Decimal
+
+
+_COLUMNS = ("item__slug", "item__name", "item__as_dataset__state", "key", "latitude", "longitude")
+
+
+def of(project: Project) -> tuple[list[Place], bool]:
+    """The places of the project's datasets, POINTS of them at most, and whether there are more; in one query.
+
+    As values: thousands of model instances would take longer than all the rest.
+    """
+    rows = project.places.order_by("item_id", "id").values_list(*_COLUMNS)[: POINTS + 1]
+    found = [Place(*row) for row in rows]
     return found[:POINTS], len(found) > POINTS
-
-
-def _places(project: Project) -> QuerySet[Attribute]:
-    found = Attribute.objects.filter(kind="lat-long", item__as_dataset__project=project)
-    whole = found.filter(latitude__isnull=False, longitude__isnull=False)
-    return whole.select_related("item__as_dataset").order_by("item", "id")

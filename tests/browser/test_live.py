@@ -275,7 +275,7 @@ def test_the_map(page: Page, api: httpx.Client, make: Make, dataset: dict[str, A
     where = page.locator("#map .leaflet-map-pane").get_attribute("style")
     report(api, dataset, 1, 1)
     other = make("datasets", name="Larva", parent=dataset["parent"])
-    make("attributes/lat-long", item=other["slug"], key="origin", latitude=61, longitude=12)
+    make("attributes/lat-long", item=other["slug"], key="origin", latitude=64, longitude=20)
     passes(page, 30)
     expect(marker).to_have_count(2)
     expect(marker.locator(".sign.running")).to_be_visible()
@@ -288,6 +288,34 @@ def test_the_map(page: Page, api: httpx.Client, make: Make, dataset: dict[str, A
     expect(marker).to_have_count(1)
     no_sideways_scrolling(page)
     assert not_loaded_again(page)
+
+
+@desktop
+def test_places_that_are_close_together_share_a_mark_until_a_closer_look(
+    page: Page, api: httpx.Client, make: Make, dataset: dict[str, Any]
+) -> None:
+    larva = make("datasets", name="Larva", parent=dataset["parent"])
+    for item, longitude in ((dataset, 10), (larva, 10.1)):
+        make("attributes/lat-long", item=item["slug"], key="origin", latitude=60, longitude=longitude)
+    opened(page, f"/projects/{dataset['parent']}/map")
+    marker = page.locator("#map .place")
+    expect(marker).to_have_text(["2"])
+    expect(marker.locator(".sign.unprocessed")).to_be_visible()
+    report(api, dataset, 1, 1)
+    passes(page, 30)
+    expect(marker.locator(".sign.several")).to_be_visible()
+    marker.click()
+    expect(marker).to_have_text(["", ""])
+    expect(marker.locator(".sign.running")).to_be_visible()
+    expect(page.locator("#map .here")).to_have_count(0)
+    expect(page.locator("#map .leaflet-zoom-anim")).to_have_count(0)
+    page.get_by_title("Larva: unprocessed").click()
+    expect(page.locator("#map .here")).to_have_text("Larvaorigin · 60.00000° N, 10.10000° E · unprocessed")
+    expect(page.locator("#map .leaflet-pan-anim")).to_have_count(0)
+    # From further away they are one again, and the popup is of neither.
+    page.get_by_role("button", name="Zoom out").click(click_count=5, delay=20)
+    expect(marker).to_have_text(["2"])
+    expect(page.locator("#map .here")).to_have_count(0)
 
 
 @desktop

@@ -17,6 +17,7 @@ from server.api import paging
 from server.models import Attribute, Dataset, Failure, Project
 from server.services import bulk_create, catalogue, datasets
 from tests.support.calls import claim, expire, signed_in
+from tests.support.plans import explained
 
 
 @pytest.fixture
@@ -293,10 +294,3 @@ def test_a_page_of_a_projects_datasets_is_read_from_its_index_in_order(database:
             plan = explained(rows)
             assert index in plan, (query, rows, plan)
             assert not any(word in plan for word in ("Sort", "TEMP B-TREE", "SCAN server_dataset")), (query, plan)
-
-
-def explained(query: str) -> str:
-    with connection.cursor() as cursor:
-        explain = "EXPLAIN " if connection.vendor == "postgresql" else "EXPLAIN QUERY PLAN "
-        cursor.execute(explain + query.replace("%", "%%"))
-        return "\n".join(str(row) for row in cursor.fetchall())
