@@ -73,7 +73,7 @@ def test_all_places_are_on_the_map_and_the_table_has_them_page_by_page(
     with django_assert_num_queries(6):
         text = browser.get(page).content.decode()
     assert len(on_map(text)) == text.count("<td>10.00000° N, 20.00000° E</td>") + 2 == ROWS + 2
-    assert 'data-kept="places">' in text and f"1–{ROWS} of {ROWS + 2}" in text
+    assert 'data-kept="places">' in text and f"{ROWS} of {ROWS + 2}" in text
     text = browser.get(f"{page}?page=2").content.decode()
     assert len(on_map(text)) == ROWS + 2
     assert 'data-kept="places" open>' in text and text.count("<td>10.00000° N, 20.00000° E</td>") == 2
