@@ -5,6 +5,7 @@
     |   +-- SettingsError           2   names the file, the line and the key
     +-- NothingToProcess            3   no dataset can be claimed
     |   +-- NothingFits           3   datasets wait, but none fits this machine
+    |   +-- NoTime                3   one would not be done in the time that is left
     +-- LeaseLost                   4   another claim took the dataset, or it was reset
     +-- Cancelled                   1   a person cancelled the run
     +-- Stopped                     1   the command that runs it was told to end
@@ -60,6 +61,10 @@ class NothingToProcess(CrunchError):
 
 class NothingFits(NothingToProcess):
     """Datasets wait, but none fits this machine."""
+
+
+class NoTime(NothingToProcess):
+    """The dataset would not be done in the time that is left: no fault of the dataset, which is left to others."""
 
 
 class LeaseLost(CrunchError):

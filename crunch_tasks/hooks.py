@@ -15,7 +15,7 @@ from prefect.client.schemas.objects import TaskRun
 from prefect.context import TaskRunContext
 
 from crunch_tasks.contract import Stage, State
-from crunch_tasks.errors import CrunchError, LeaseLost, NoRoom, Stopped, Unauthorized
+from crunch_tasks.errors import CrunchError, LeaseLost, NoRoom, NoTime, Stopped, Unauthorized
 from crunch_tasks.run import DatasetRun
 
 AnyTask = Task[Any, Any]
@@ -32,11 +32,11 @@ def succeeded(task: AnyTask, task_run: TaskRun, state: PrefectState[Any]) -> Non
 
 
 def failed(task: AnyTask, task_run: TaskRun, state: PrefectState[Any]) -> None:
-    """A stage failed for good. Who lost the lease has nothing to say; a refused token, a machine without room, or a
-    command that is told to end, is no failure of the dataset.
+    """A stage failed for good. Who lost the lease has nothing to say; a refused token, a machine without room or
+    time, or a command that is told to end, is no failure of the dataset.
     """
     error = error_of(state)
-    if not isinstance(error, LeaseLost | Unauthorized | NoRoom | Stopped):
+    if not isinstance(error, LeaseLost | Unauthorized | NoRoom | NoTime | Stopped):
         _current_run().record(Stage[task.name.upper()], State.FAIL, note_of(error))
 
 

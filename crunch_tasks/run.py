@@ -34,7 +34,7 @@ Turn = Callable[[], AbstractContextManager[None]]
 """Waits until the workflow may run, and lasts as long as it does; raises what the lease's `check` raises."""
 
 Room = Callable[[int], None]
-"""Waits until so many bytes may come to the disk; raises what the lease's `check` raises, and WorkspaceError."""
+"""Waits until so many bytes may come to the disk; raises what the lease's `check` raises, WorkspaceError and NoTime."""
 
 Watch = Callable[[Stage, Progress], None]
 """Told how far a stage's transfer is, now and then, from any thread."""
@@ -52,6 +52,8 @@ class Result(StrEnum):
     """Its workspace here cannot be used: it was given back at the command's end."""
     NO_ROOM = "no room"
     """Its files do not fit on this machine: likewise."""
+    NO_TIME = "no time"
+    """By its bytes it would not be done before this client's end: likewise."""
     UNDELIVERED = "undelivered"
     """The server does not answer: the next command in this directory tells it how the run ended."""
 
@@ -120,6 +122,10 @@ class DatasetRun:
     def committed_fence(self) -> int:
         """The fence of the dataset's last commit, 0 when there was none; attempts up to it are history."""
         return int(self.claim.dataset["manifest_fence"])
+
+    @property
+    def input_bytes(self) -> int:
+        return sum(source.size for source in self.inputs.files.values())
 
     @property
     def workflow_type(self) -> WorkflowType:

@@ -63,7 +63,7 @@ def setup(run: DatasetRun) -> None:
         # Killed from here on, what is still here must not be taken for finished work of this start.
         run.forget_journal()
     if run.options.download:
-        run.room(sum(source.size for source in run.inputs.files.values()))
+        run.room(run.input_bytes)
         is_kept = run.workflow_type is WorkflowType.SNAKEMAKE and is_here and saved is None
         walk = restore_inputs(run, saved, keep_outputs=is_kept)
     else:

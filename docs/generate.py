@@ -46,11 +46,11 @@ The settings `--url`, `--token`, `--storage-settings` and `--directory` are bett
 | 0 | done |
 | 1 | a run failed, was cancelled, or could not be reported in time |
 | 2 | wrong usage: an option, a setting, a settings file, a refused token |
-| 3 | nothing to process (`next`, and `run` when the server gives no claim) |
+| 3 | nothing to process (`next`, and `run` when the server gives no claim), or no time for it |
 | 4 | the lease was lost: another client has the dataset, or it was reset |
 | 130, 143 | stopped by Ctrl-C or SIGTERM |
 
-`loop` ends with 1 if any run did, else with 4 if any run did, else with 0.
+`loop` ends with 1 if any run did, else with 4 if any run did, with 3 if there was no time for any, else with 0.
 """
 
 

@@ -15,7 +15,7 @@ from prefect.utilities.urls import url_for
 
 from crunch_tasks.compute.leftovers import end_leftovers
 from crunch_tasks.contract import Stage
-from crunch_tasks.errors import Cancelled, CrunchError, LeaseLost, NoRoom, Stopped, WorkspaceError
+from crunch_tasks.errors import Cancelled, CrunchError, LeaseLost, NoRoom, NoTime, Stopped, WorkspaceError
 from crunch_tasks.files import cleaning
 from crunch_tasks.files.workspace import Workspace
 from crunch_tasks.link.lease import Lease
@@ -31,6 +31,7 @@ from flows.artifact import TransferWatch, publish_summary
 from flows.burial import bury_earlier
 from flows.ending import ended, stopped
 from flows.leftovers import remove_overtaken
+from flows.past_runs import PastRuns
 from flows.report import Outcome, now
 from flows.session import OVERTAKEN, Session
 from flows.watch import CancelWatch, current_flow_runs
@@ -63,7 +64,7 @@ def dataset_run(slug: str, project: str) -> Any:
             if isinstance(error, Stopped):
                 # Before Prefect has it as cancelled, which it takes for a person's cancel.
                 run.last_words(error)
-            if isinstance(error, Cancelled | NoRoom | Stopped):
+            if isinstance(error, Cancelled | NoRoom | NoTime | Stopped):
                 return PrefectCancelled(message=str(error))
             if isinstance(error, LeaseLost):
                 # Nothing failed: the dataset is another client's.
@@ -81,13 +82,22 @@ def process(
     options: RunOptions,
     turn: Turn = nullcontext,
     room: Room = lambda _: None,
+    *,
+    in_time: bool = True,
 ) -> Outcome:
     """Process the dataset of `lease`, to whatever end, and tell of it. Its files wait for `room`, its workflow for its
-    `turn`.
+    `turn`. `in_time`: only where it is expected to be done before the client's end.
 
     A stop from outside (Ctrl-C, SIGTERM) passes on, after the dataset was released, or failed if Prefect cancelled.
     """
     started = now()
+    past = PastRuns(session.settings, lease.claim)
+
+    def fits(size: int) -> None:
+        if in_time:
+            past.check(size)
+        room(size)
+
     with ExitStack() as stack:
         stack.enter_context(lease)
         try:
@@ -95,16 +105,23 @@ def process(
         except WorkspaceError as error:
             outcome = Outcome(lease.claim.slug, Result.BLOCKED, now() - started, str(error))
         else:
-            outcome = _process_in(session, lease, options, workspace, turn, room, started)
-        if outcome.result in (Result.BLOCKED, Result.NO_ROOM):
+            outcome = _process_in(session, lease, options, workspace, turn, fits, past, started)
+        if outcome.result in (Result.BLOCKED, Result.NO_ROOM, Result.NO_TIME):
             # This machine's fault, not the dataset's. Kept until the session's end, so that a loop gets others.
-            session.blocked.append((lease, stack.pop_all()))
+            session.blocked.append((lease, stack.pop_all(), outcome.result))
     session.report.ended(outcome)
     return outcome
 
 
 def _process_in(
-    session: Session, lease: Lease, options: RunOptions, workspace: Workspace, turn: Turn, room: Room, started: float
+    session: Session,
+    lease: Lease,
+    options: RunOptions,
+    workspace: Workspace,
+    turn: Turn,
+    room: Room,
+    past: PastRuns,
+    started: float,
 ) -> Outcome:
     claim = lease.claim
     outbox = Outbox(workspace.state)
@@ -123,10 +140,12 @@ def _process_in(
     )
     with Sender(session.client, outbox) as sender:
         result, note = _run_flow(session, run, sender)
-    if not isinstance(run.error, NoRoom | Stopped):
+    if not isinstance(run.error, NoRoom | NoTime | Stopped):
         lease.stop(ended=result is not Result.UNDELIVERED and not run.is_unpromoted)
     if result is Result.LEASE_LOST:
         remove_overtaken(session.client, lambda: run.storage, claim.slug, claim.fence)
+    if result is Result.COMPLETED:
+        past.note(run.input_bytes, now() - started)
     if result is Result.COMPLETED and options.cleanup:
         published = {path: entry.md5 for path, entry in run.final_manifest.items()}
         note = "\n".join(filter(None, (note, cleaning.clean_up(workspace, published))))
@@ -160,6 +179,8 @@ def _run_flow(session: Session, run: DatasetRun, sender: Sender) -> tuple[Result
             return Result.RELEASED, str(run.error)
         if isinstance(run.error, NoRoom):
             return Result.NO_ROOM, str(run.error)
+        if isinstance(run.error, NoTime):
+            return Result.NO_TIME, str(run.error)
         return ended(run, sender, session.settings.server_patience_s)
     except Exception:
         raise

@@ -28,8 +28,8 @@ from flows.session import Session
 LOOK_S = 0.5
 """How often a waiting thread looks whether it was stopped, in seconds."""
 
-MOST_WITHOUT_ROOM = 3
-"""So many datasets that do not fit on this machine end its loop, as it holds them, from others, until its end."""
+MOST_UNFIT = 3
+"""So many datasets for which this machine has no room, or no time, end its loop, as it holds them until its end."""
 
 AGAIN_S = 5.0
 MAX_AGAIN_S = 30.0
@@ -103,9 +103,12 @@ class Lanes:
             self._undelivered = undelivered
             self.session.finish_leftovers()
         without_room = [outcome for outcome in self.outcomes if outcome.result is Result.NO_ROOM]
-        if len(without_room) >= MOST_WITHOUT_ROOM:
+        if len(without_room) >= MOST_UNFIT:
             told = f"{len(without_room)} datasets do not fit on this machine, so this loop ends."
             self._end_with(WorkspaceError(f"{told} {without_room[-1].note}"))
+        if not self._ends and sum(outcome.result is Result.NO_TIME for outcome in self.outcomes) >= MOST_UNFIT:
+            self.session.report.say(f"There is no time for {MOST_UNFIT} datasets, so this loop ends.")
+            self._ends = True
         nothing_left = False
         while not self._ends and self._may_claim() and time.monotonic() >= self._ask_again:
             ahead = self._before_upload() >= self.workers

@@ -23,9 +23,9 @@ class LoopOutcome:
 
     @property
     def exit_code(self) -> int:
-        """0 when every run did, 1 when one failed, 4 when nothing worse happened than a lost lease."""
+        """1 when a run failed, else 4 when a lease was lost, else 3 when there was no time for any, else 0."""
         codes = {run.exit_code for run in self.runs}
-        return 1 if 1 in codes else max(codes, default=0)
+        return next((code for code in (1, 4, 0) if code in codes), max(codes, default=0))
 
     def as_json(self) -> dict[str, Any]:
         return {"runs": [run.as_json() for run in self.runs], "seconds": self.seconds, "exit_code": self.exit_code}

@@ -25,6 +25,7 @@ SIGNS: Mapping[Result, tuple[str, str]] = {
     Result.RELEASED: ("↺", "yellow"),
     Result.BLOCKED: ("!", "yellow"),
     Result.NO_ROOM: ("!", "yellow"),
+    Result.NO_TIME: ("!", "yellow"),
     Result.UNDELIVERED: ("…", "yellow"),
 }
 
@@ -48,6 +49,8 @@ class Outcome:
     def exit_code(self) -> int:
         if self.result is Result.LEASE_LOST:
             return 4
+        if self.result is Result.NO_TIME:
+            return 3
         return 0 if self.result in (Result.COMPLETED, Result.RELEASED) else 1
 
     def as_json(self) -> dict[str, Any]:

@@ -18,7 +18,7 @@ def process_one(settings: ClientSettings, options: RunOptions, slug: str, *, onl
     """Process the dataset with this slug, in whatever state, unless it is held or somebody's lease on it lives.
 
     Raises NothingToProcess; with `only_waiting` also when somebody else has processed the dataset or has it, or when
-    it does not fit this machine.
+    it does not fit this machine or the time that it has left.
     """
     with open_session(settings) as session:
         try:
@@ -29,7 +29,7 @@ def process_one(settings: ClientSettings, options: RunOptions, slug: str, *, onl
             raise
         if lease is None:
             raise NothingToProcess(f"The server gives no claim on {slug}.")
-        return process(session, lease, options)
+        return process(session, lease, options, in_time=only_waiting)
 
 
 @flow(name="crunch", flow_run_name="run {slug}", persist_result=False)

@@ -21,6 +21,7 @@ from crunch_tasks.errors import (
     LeaseLost,
     NothingFits,
     NothingToProcess,
+    NoTime,
     Refused,
     SettingsError,
     WorkspaceError,
@@ -34,6 +35,7 @@ from crunch_tasks.link.client import CrunchClient
 from crunch_tasks.link.lease import Lease
 from crunch_tasks.machine import resources
 from crunch_tasks.needs import parse
+from crunch_tasks.run import Result
 from crunch_tasks.settings import ClientSettings, client_settings
 from crunch_tasks.stopping import stoppable
 from crunch_tasks.storage_settings import secrets_of
@@ -53,8 +55,8 @@ class Session:
     secrets: list[str]
     claims: Claims
     report: Report
-    blocked: list[tuple[Lease, ExitStack]] = field(default_factory=list)
-    """Leases on datasets whose workspace here cannot be used, and what is held for them."""
+    blocked: list[tuple[Lease, ExitStack, Result]] = field(default_factory=list)
+    """Leases on datasets that cannot be processed here, what is held for them, and how they ended."""
     _storages: dict[float, Storage] = field(default_factory=dict)
 
     def storage(self, lease_s: float) -> Storage:
@@ -127,9 +129,9 @@ class Session:
 
     def give_blocked_back(self) -> None:
         """Release the datasets that could not be processed here, so that others may."""
-        for lease, held in self.blocked:
+        for lease, held, result in self.blocked:
             with held:
-                lease.release("it cannot be processed on this machine")
+                lease.release(f"it cannot be processed on this machine: {result}")
 
     def _again(self, request: HeldRequest) -> Lease | None:
         try:
@@ -219,6 +221,8 @@ def run_of_deployment(work: Callable[[ClientSettings], _Ended]) -> Any:
     except NothingToProcess as error:
         get_run_logger().info("%s", error)
         return Completed(name=IDLE, message=str(error))
+    if outcome.exit_code == NoTime.exit_code:
+        return Completed(name=IDLE, message="What waits would not be done in the time that this worker has left.")
     if outcome.exit_code == LeaseLost.exit_code:
         return Completed(name=OVERTAKEN, message="The lease on a dataset was lost, so it is another client's now.")
     if outcome.exit_code:

@@ -1,6 +1,7 @@
 """Whether a run ends in the time that a client has left, by how long the last runs of the project took.
 
 What a run takes is the project's affair alone: the server does not know how large a dataset is before Setup.
+The client, which does then, looks once more (`crunch_tasks.forecast`).
 """
 
 from __future__ import annotations

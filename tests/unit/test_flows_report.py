@@ -126,6 +126,9 @@ def test_a_loop_without_datasets_says_so(screen: io.StringIO) -> None:
         ([Result.LEASE_LOST, Result.FAILED, Result.COMPLETED], 1),
         ([Result.CANCELLED], 1),
         ([Result.UNDELIVERED, Result.LEASE_LOST], 1),
+        ([Result.NO_TIME], 3),
+        ([Result.NO_TIME, Result.COMPLETED], 0),
+        ([Result.NO_TIME, Result.COMPLETED, Result.LEASE_LOST], 4),
     ],
 )
 def test_a_loops_exit_code_is_that_of_its_worst_run(results: list[Result], code: int) -> None:
