@@ -134,7 +134,9 @@ class RunOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    cores: int = Field(default_factory=available_cores, ge=1, description="Processors for the workflow")
+    cores: int | None = Field(
+        default=None, ge=1, description="Processors for each workflow; by default all, parted among a loop's workers"
+    )
     workflow: WorkflowType | None = Field(default=None, description="The workflow's type, if not the project's own")
     path: Path | None = Field(
         default=None, description="Run this script or Snakefile, where it is, instead of the project's workflow"
@@ -144,6 +146,15 @@ class RunOptions(BaseModel):
     cleanup: bool = Field(default=False, description="After the run, delete here what is safe in the storage")
     allow_empty: bool = Field(default=False, description="Run a dataset that has no files")
 
+    @property
+    def processors(self) -> int:
+        """How many a workflow gets."""
+        return self.cores or available_cores()
+
+    def parted(self, workers: int) -> RunOptions:
+        """The same options for each of so many that run at once: together they take what one alone would."""
+        return self.model_copy(update={"cores": self.cores or max(1, available_cores() // workers)})
+
     @field_validator("path")
     @classmethod
     def _file(cls, path: Path | None) -> Path | None:
@@ -152,16 +163,24 @@ class RunOptions(BaseModel):
         return path and path.expanduser().absolute()
 
 
+MOST_AT_ONCE = 1000
+"""More is a slip of the finger: each dataset in hand has a thread and connections of its own."""
+
+
 class LoopOptions(BaseModel):
     """How a loop goes about many datasets: options of `crunch loop`, the parameter `lanes` of the deployment."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    workers: int = Field(default=1, ge=1, description="How many datasets compute at once")
+    workers: int = Field(default=1, ge=1, le=MOST_AT_ONCE, description="How many datasets compute at once")
     prefetch: int = Field(
-        default=1, ge=0, description="How many more are fetched meanwhile; with 0 each worker takes one after the other"
+        default=1,
+        ge=0,
+        le=MOST_AT_ONCE,
+        description="How many more are fetched meanwhile; with 0 each worker takes one after the other",
     )
     max_disk: ByteSize | None = Field(
-        default=None, description="The most that --directory may take, such as 200G: wait rather than fetch more"
+        default=None,
+        description="The most that --directory may take, such as 200G: wait rather than fetch more; needs --cleanup",
     )
     wait: bool = Field(default=False, description="Go on while others still work, for what they may give back")

@@ -142,7 +142,7 @@ def _run_processes(run: DatasetRun, check: Check) -> None:
         dataset=run.claim.slug,
         project=str(run.claim.project["slug"]),
         workspace=run.workspace.mark,
-        cores=run.options.cores,
+        cores=run.options.processors,
         secrets=run.secrets,
     )
     timeout_s = run.claim.project.get("workflow_timeout_s")
@@ -160,7 +160,7 @@ def _run_processes(run: DatasetRun, check: Check) -> None:
     run_snakemake(
         file,
         directory=run.workspace.root,
-        cores=run.options.cores,
+        cores=run.options.processors,
         env=environment,
         log=run.log,
         events=run.snakemake_events,

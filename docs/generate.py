@@ -5,7 +5,6 @@ docs/permissions.md from the acts and routes of the server. A test fails when on
 from __future__ import annotations
 
 import os
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from typing import Any
 import django
 import typer
 
-from crunch_tasks.settings import RunOptions
 from flows.cli import app
 
 PAGE = Path(__file__).with_name("command-line.md")
@@ -45,7 +43,7 @@ The settings `--url`, `--token`, `--storage-settings` and `--directory` are bett
 |---:|---|
 | 0 | done |
 | 1 | a run failed, was cancelled, or could not be reported in time |
-| 2 | wrong usage: an option, a setting, a settings file, a refused token |
+| 2 | wrong usage: an option, a setting, a settings file, a refused token, a project or dataset that is not there |
 | 3 | nothing to process (`next`, and `run` when the server gives no claim), or no time for it |
 | 4 | the lease was lost: another client has the dataset, or it was reset |
 | 130, 143 | stopped by Ctrl-C or SIGTERM |
@@ -74,10 +72,6 @@ def _command(name: str, command: Any) -> str:
 
 def _row(parameter: Any, context: typer.Context) -> str:
     words, text = parameter.get_help_record(context)
-    field = RunOptions.model_fields.get(parameter.name)
-    if field is not None and field.default_factory is not None:
-        # What this machine happens to have is no default of the command.
-        text = re.sub(r"\[default: .*\]", "[default: all that the process may use]", text)
     return f"| `{_cell(words)}` | {_cell(text.replace('  [', ' ['))} |"
 
 

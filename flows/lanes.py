@@ -65,7 +65,7 @@ class Lanes:
 
     def __init__(self, session: Session, options: RunOptions, project: str, loop: LoopOptions) -> None:
         self.session = session
-        self.options = options
+        self.options = options.parted(loop.workers)
         self.project = project
         self.workers = loop.workers
         self.prefetch = loop.prefetch
@@ -134,7 +134,9 @@ class Lanes:
         What keeps the loop from claiming any more, such as a disk that is low, ends it when what is in hand has ended.
         """
         try:
-            return self.session.claim(project=self.project, cores=self.options.cores, share=self.workers, ahead=ahead)
+            return self.session.claim(
+                project=self.project, cores=self.options.processors, share=self.workers, ahead=ahead
+            )
         except NothingFits as error:
             if not self.outcomes and not self._lanes:
                 raise

@@ -15,7 +15,7 @@ from flows.session import none_waits, open_session, run_of_deployment
 def process_next(settings: ClientSettings, options: RunOptions, project: str = "") -> Outcome:
     """Process the next dataset (of `project`). Raises NothingToProcess when none waits, or none that fits."""
     with open_session(settings) as session:
-        lease = session.claim(project=project, cores=options.cores)
+        lease = session.claim(project=project, cores=options.processors)
         if lease is None:
             raise none_waits(project)
         return process(session, lease, options)

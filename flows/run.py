@@ -22,7 +22,7 @@ def process_one(settings: ClientSettings, options: RunOptions, slug: str, *, onl
     """
     with open_session(settings) as session:
         try:
-            lease = session.claim(dataset=slug, only_waiting=only_waiting, cores=options.cores)
+            lease = session.claim(dataset=slug, only_waiting=only_waiting, cores=options.processors)
         except Refused as error:
             if only_waiting and error.status == HTTPStatus.CONFLICT:
                 raise NothingToProcess(f"Nothing was done: {error}") from error

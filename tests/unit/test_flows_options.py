@@ -119,6 +119,20 @@ def test_a_variable_of_a_time_that_is_over_hinders_nobody(monkeypatch: pytest.Mo
     assert settings.seconds_left() == 0
 
 
+def test_the_workers_of_a_loop_share_the_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crunch_tasks.settings.available_cores", lambda: 8)
+    assert RunOptions().processors == 8
+    assert [RunOptions().parted(workers).processors for workers in (1, 3, 4, 100)] == [8, 2, 2, 1]
+    assert RunOptions(cores=6).parted(4).processors == 6
+
+
+@pytest.mark.parametrize(("option", "value"), [("--workers", "100000"), ("--prefetch", "99999999"), ("--workers", "0")])
+def test_a_number_beyond_all_machines_is_refused(environment: Path, option: str, value: str) -> None:
+    answer = CliRunner().invoke(cli.app, ["loop", option, value])
+    assert isinstance(answer.exception, UsageError)
+    assert str(answer.exception).startswith(f"{option}: Input should be ")
+
+
 @pytest.mark.parametrize("size", ["x", "5 pigs", "-1"])
 def test_a_size_that_is_none_is_told_how_to_write_it(environment: Path, size: str) -> None:
     answer = CliRunner().invoke(cli.app, ["loop", "--max-disk", size])
