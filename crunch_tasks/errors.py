@@ -12,7 +12,7 @@
     +-- ServerError                 1   the line to the server
     |   +-- ServerUnavailable       1   retryable: no answer, 429, 5xx
     |   +-- Unauthorized            2   401: the token is wrong or revoked
-    |   +-- Refused                 1   403, 404, 409, 422: the server understood and said no
+    |   +-- Refused                 1   403, 404, 409, 422: the server understood and said no; 2 for 400 and 404
     +-- StorageError                1   the storage refused or broke
     |   +-- TransferError           1   retryable: a transfer did not finish, or its bytes did not verify
     |   |   +-- TimedOut        1   retryable: a request did not end in its time
@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any
 
 
@@ -107,6 +108,9 @@ class Refused(ServerError):
     def __init__(self, message: str | None = None, status: int = 0, code: str = "", body: Any = None) -> None:
         """`body` is the answer's JSON, for those who know more of it than its sentence."""
         super().__init__(message)
+        if status in (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND):
+            # The server names what it cannot take, or has not: wrong usage, wherever it is found out.
+            self.exit_code = UsageError.exit_code
         self.status = status
         self.code = code
         self.body = body

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from crunch_tasks.errors import Refused, UsageError
+from crunch_tasks.errors import UsageError
 from crunch_tasks.settings import ClientSettings
 from flows.prompt import ask_for_missing
 
@@ -23,13 +22,7 @@ def connected(settings: ClientSettings, *also: str) -> Iterator[tuple[CrunchClie
 
     complete = ask_for_missing(settings, "url", "token", *also)
     with CrunchClient(complete.url, complete.token.get_secret_value(), patience_s=complete.server_patience_s) as client:
-        try:
-            yield client, complete
-        except Refused as error:
-            if error.status == HTTPStatus.BAD_REQUEST:
-                # The server names the value that it cannot take: wrong usage, wherever it was found out.
-                raise UsageError(str(error)) from error
-            raise
+        yield client, complete
 
 
 def check_directory_of_runs(client: CrunchClient, settings: ClientSettings) -> None:

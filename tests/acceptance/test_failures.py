@@ -87,7 +87,9 @@ def test_wrong_settings_end_with_a_sentence_and_exit_code_2(site: Site, tmp_path
     assert "there is no such" in said("next", CRUNCH_STORAGE_SETTINGS=str(tmp_path / "none.toml"))
     assert "--token" in said("next", CRUNCH_TOKEN="")
     assert "does not accept the token" in said("next", CRUNCH_TOKEN="wrong")
-    assert "There is no dataset 'no:such'" in said("run", "no:such", code=1)
+    assert "There is no dataset 'no:such'" in said("run", "no:such")
+    for command in ("loop", "list", "export"):
+        assert "There is no project 'none'" in said(command, "--project", "none"), command
     assert "there is no file" in said("next", "--path", str(tmp_path / "none.sh"))
     assert "not a web address" in said("next", "--url", "nonsense")
     unmounted = tmp_path / "unmounted.toml"
