@@ -37,6 +37,7 @@ def check_answers(client: SyncPrefectClient, address: str) -> None:
     problem = client.api_healthcheck()
     if problem is not None:
         raise CrunchError(
-            f"The Prefect server at {address} does not answer ({problem}). Start it with `prefect server start`, or "
-            "unset PREFECT_API_URL to run without one."
+            f"The Prefect server at {address}, which PREFECT_API_URL names, does not answer ({problem}). Start one "
+            "here with `crunch up`, which brings a Crunch server and a worker too, and source the file that it "
+            "names; or start yours with `prefect server start`; or unset PREFECT_API_URL to run without one."
         )
