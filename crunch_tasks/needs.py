@@ -26,6 +26,8 @@ _UNITS: dict[str, int] = {unit: 1000**power for power, unit in enumerate(("B", "
 _SHOWN = (("TiB", 2**40), ("TB", 10**12), ("GiB", 2**30), ("GB", 10**9), ("MiB", 2**20), ("MB", 10**6), ("B", 1))
 _MEMORY = re.compile(r"([0-9]{1,19})([A-Z]*)", re.ASCII | re.IGNORECASE)
 _COUNT = re.compile(r"[0-9]{1,7}", re.ASCII)
+_AMOUNT = re.compile(r"[0-9]+([kmgt]i?b|b|cores?|gpus?|cpus?)?|cores?|memory|gpus?", re.ASCII)
+"""What is meant as a number of something, not as a label, which no machine would ever have."""
 _LABEL = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
 
 
@@ -90,6 +92,11 @@ def canonical(text: str) -> str:
 
 def label(word: str) -> str:
     """The label that a word is, in small letters. Raises ValueError with a sentence."""
+    if _AMOUNT.fullmatch(word.lower()):
+        raise ValueError(
+            f"{word!r} is no label: a number goes with the name of what it counts, in one word, such as cores=1000, "
+            "gpus=2 or memory=16GB."
+        )
     if not _LABEL.fullmatch(word.lower()):
         raise ValueError(
             f"{word!r} is no label: a label is a word of letters, digits, dots, hyphens and underscores. "

@@ -70,6 +70,20 @@ def test_memory_is_what_the_batch_system_leaves() -> None:
     assert resources(3, 2, frozenset({"fast"}), {}).cores == 3
 
 
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [("1000 cores", "1000"), ("cores 1000", "cores"), ("GPU", "GPU"), ("16GB", "16GB"), ("fast,8cores", "8cores")],
+)
+def test_a_number_apart_from_its_name_is_no_label(text: str, word: str) -> None:
+    with pytest.raises(ValueError, match=f"^'{word}' is no label: .*in one word, such as cores=1000"):
+        parse(text)
+
+
+@pytest.mark.parametrize("word", ["10gbe", "3d", "a100", "gpu-a100", "2026-node", "ssd-2tb"])
+def test_a_label_may_have_numbers_in_it(word: str) -> None:
+    assert parse(word).labels == {word}
+
+
 def test_labels_are_words_only() -> None:
     assert client_settings(labels="Fast, avx512").labels == "avx512 fast"
     for wrong in ("gpus=8", "a!b"):
