@@ -68,8 +68,8 @@ def import_(
             created = [str(made["slug"]) for answer in answers for made in answer["created"]]
             existing = [str(slug) for answer in answers for slug in answer["existing"]]
     if json_:
-        told = {"dry_run": dry_run, "created": created, "existing": existing}
-        sys.stdout.write(json.dumps(told, ensure_ascii=False) + "\n")
+        answer = {"dry_run": dry_run, "created": created, "existing": existing}
+        sys.stdout.write(json.dumps(answer, ensure_ascii=False) + "\n")
         return
     # A script takes them all; a person sees that they are right.
     told = created[:TOLD] if sys.stdout.isatty() else created

@@ -49,15 +49,17 @@ def files(slug: Slug, settings: ClientSettings, json_: AsJson = False) -> None:
         rows = [{"path": path, "size": source.size, "md5": source.md5} for path, source in listed.files.items()]
         sys.stdout.write(json.dumps(rows, ensure_ascii=False) + "\n")
         return
-    table = Table("path", "size", "MD5", title=slug, box=None, pad_edge=False)
+    table = Table("path", "size", "MD5", box=None, pad_edge=False)
     for path, source in listed.files.items():
         table.add_row(cell(path), decimal(source.size), source.md5 or "")
     size = decimal(sum(source.size for source in listed.files.values()))
     source_of = "as published" if listed.published else "as in the storage"
     if listed.added:
         source_of = f"as published, and {listed.added} added since"
-    table.caption = f"{len(listed.files)} files, {size}, {source_of}"
-    console().print(table)
+    # The last line is no caption of the table, which may be narrower.
+    if listed.files:
+        console().print(table)
+    console().print(shown(f"{slug}: {len(listed.files)} files, {size}, {source_of}"), soft_wrap=True)
     for path, problem in listed.problems.items():
         console(stderr=True).print(shown(f"{path!r} cannot be kept: {problem}"), soft_wrap=True)
 

@@ -117,7 +117,8 @@ class Report:
             sign, colour = SIGNS[outcome.result]
             row = (f"{outcome.seconds:.1f}", str(outcome.downloaded), str(outcome.uploaded))
             table.add_row(cell(outcome.dataset), Text(f"{sign} {outcome.result.value}", style=colour), *row)
-        self.console.print(table)
+        if outcomes:
+            self.console.print(table)
         counts = {result: sum(o.result is result for o in outcomes) for result in Result}
         said = ", ".join(f"{count} {result.value}" for result, count in counts.items() if count)
         self.console.print(f"{len(outcomes)} datasets in {seconds:.0f} s: {said or 'nothing to process'}")

@@ -270,7 +270,7 @@ def fields(change: Change) -> list[Field]:
     return [Field(name, _words(value), _words(change.before.get(name))) for name, value in after.items()]
 
 
-EMPTY = (None, "", [], {})
+EMPTY: tuple[Any, ...] = (None, "", [], {})
 
 
 def _words(value: Any) -> str:

@@ -137,7 +137,7 @@ def test_files_are_listed_before_and_after_a_run_whatever_they_are_called(
     names = ["[red]x[/red]", ":smile: [link=x]y", "right\u202eleft", "a b/ä #%.txt", "x" * 250]
     slug = site.add_dataset(site.add_project("P", "#!/bin/bash\necho 1 > new\necho 2 >> 'a b/ä #%.txt'\n"), "one", {})
     assert json.loads(crunch("files", slug, "--json")[1]) == []
-    assert "0 files" in crunch("files", slug)[1]
+    assert crunch("files", slug)[1] == "p:one: 0 files, 0 bytes, as in the storage\n"
     base = site.dataset(slug)["base_file_path"]
     for name in names:
         site.storage.write(f"{base}/{name}", b"12345")
@@ -169,7 +169,7 @@ def test_files_are_listed_before_and_after_a_run_whatever_they_are_called(
     # A run would refuse them.
     assert "'line\\nbreak' cannot be kept" in err and "'\\x1b[31mred' cannot be kept" in err
     assert "\x1b" not in out + err
-    assert crunch("files", "no:such")[0] == 1
+    assert crunch("files", "no:such")[0] == 2
 
 
 def test_what_a_workflow_or_a_server_says_is_shown_and_not_obeyed(site: Site) -> None:
@@ -292,8 +292,8 @@ def test_failed_datasets_are_retried(site: Site, crunch: Callable[..., Answer]) 
     site.client.claim(ClaimRequest("running", dataset="birds:b"))
     for words, code, said in (
         (("birds:b",), 1, "birds:b is being processed. Cancel its run"),
-        (("birds:none",), 1, "birds:none"),
-        (("--failed", "--project", "none"), 1, "none"),
+        (("birds:none",), 2, "birds:none"),
+        (("--failed", "--project", "none"), 2, "none"),
         (("a/b?c",), 2, "looks like PROJECT:DATASET"),
         ((), 2, "Name a dataset, or give --failed"),
         (("birds:a", "--failed"), 2, "not both"),

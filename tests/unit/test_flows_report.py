@@ -114,7 +114,7 @@ def test_a_long_note_is_shown_by_its_head_and_tail(screen: io.StringIO) -> None:
 
 def test_a_loop_without_datasets_says_so(screen: io.StringIO) -> None:
     report_to(screen).table([], 0)
-    assert "nothing to process" in screen.getvalue()
+    assert screen.getvalue() == "0 datasets in 0 s: nothing to process\n"
 
 
 @pytest.mark.parametrize(
