@@ -11,7 +11,7 @@ const LINES = 3;
 const NAME = 52, DIGIT = 8;
 
 // Pixels that marks are apart, to the side or up and down: about what one with a number takes.
-const WIDE = 40, HIGH = 24;
+const WIDE = 54, HIGH = 24;
 
 // The most places that a popup lists.
 const LISTED = 100;
