@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from uuid import UUID
 
 import httpx
@@ -21,25 +21,31 @@ from prefect.settings import PREFECT_API_URL
 from prefect.states import Crashed
 
 
-def bury(prefect: SyncPrefectClient, slug: str, alive: Collection[UUID] = ()) -> None:
-    """Mark the running flow runs of the dataset as crashed, but for those that are known to be alive."""
-    dead = FlowRunFilter(
+def running_of(prefect: SyncPrefectClient, slug: str) -> list[UUID]:
+    """The flow runs of the dataset that are running, as far as Prefect knows."""
+    running = FlowRunFilter(
         # The run of the deployment, and below it that of the dataset.
         name=FlowRunFilterName(any_=[f"run {slug}", slug]),
         tags=FlowRunFilterTags(all_=["crunch"]),
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING])),
     )
-    for run in prefect.read_flow_runs(flow_run_filter=dead):
-        if run.id not in alive:
-            prefect.set_flow_run_state(run.id, Crashed(message="The lease on its dataset expired."), force=True)
+    return [run.id for run in prefect.read_flow_runs(flow_run_filter=running)]
+
+
+def bury(prefect: SyncPrefectClient, dead: Iterable[UUID]) -> None:
+    """Mark these flow runs as crashed."""
+    for flow_run in dead:
+        prefect.set_flow_run_state(flow_run, Crashed(message="The lease on its dataset expired."), force=True)
 
 
 def bury_earlier(slug: str, alive: Collection[UUID]) -> None:
-    """The same, as a courtesy, before a run of a dataset that others had. A temporary Prefect server knows of none."""
+    """As a courtesy, before a run of a dataset that others had: mark those of its flow runs that are not known to be
+    alive. A temporary Prefect server knows of none.
+    """
     if not PREFECT_API_URL.value():
         return
     try:
         with get_client(sync_client=True) as prefect:
-            bury(prefect, slug, alive)
+            bury(prefect, [run for run in running_of(prefect, slug) if run not in alive])
     except (PrefectException, httpx.HTTPError, OSError) as error:
         get_logger("crunch").info("Earlier runs of %s are not marked in Prefect: %s", slug, error)

@@ -35,7 +35,7 @@ from prefect.exceptions import ObjectNotFound
 from crunch_tasks.contract import DatasetState
 from crunch_tasks.errors import CrunchError, UsageError
 from crunch_tasks.link.client import CrunchClient
-from flows.burial import bury
+from flows.burial import bury, running_of
 
 LOOK_S = 2.0
 PAGE = 200
@@ -299,13 +299,15 @@ class Dispatch:
 
         Prefect does not hear of a machine that died; the lease does. Its place on the work pool is free again.
         """
-        dead = [slug for slug, attempt in self.lost.items() if slug in active and (slug, attempt) not in self.buried]
-        # A run that took it over meanwhile is alive.
-        dead = [slug for slug in dead if self._is_still_lost(self.client.get_dataset(slug))]
+        lost = [slug for slug, attempt in self.lost.items() if slug in active and (slug, attempt) not in self.buried]
+        # In this order: a run that takes the dataset over is alive, and one that does so after the second look is not
+        # among those of the first.
+        running = {slug: running_of(self.prefect, slug) for slug in lost}
+        dead = [slug for slug in lost if self._is_still_lost(self.client.get_dataset(slug))]
         for slug in dead:
             self.buried.add((slug, self.lost[slug]))
             self.say(f"{slug}: its client is gone, its lease expired.")
-            bury(self.prefect, slug)
+            bury(self.prefect, running[slug])
         return bool(dead)
 
 

@@ -148,6 +148,26 @@ def test_the_run_of_a_dataset_that_was_claimed_while_one_looked_is_not_taken_for
     assert len(bench.said) == 1
 
 
+def test_a_run_that_begins_after_one_looked_is_not_marked_with_the_dead_one(bench: Bench) -> None:
+    bench.server.add_dataset("p", "d")
+    dispatch = bench.dispatch()
+    dispatch.fill()
+    bench.server.client().claim(ClaimRequest("r1", dataset="p:d"))
+    [run] = bench.prefect.runs.values()
+    run.state_type = StateType.RUNNING
+    bench.server.advance(bench.server.lease_seconds + 1)
+    late = SimpleNamespace(id=uuid4(), name="p:d", deployment_id=None, parameters={}, state_type=StateType.RUNNING)
+
+    def begin_late(request: httpx.Request) -> None:
+        if request.url.path.endswith("/datasets/p:d/"):
+            bench.server.before = None
+            bench.prefect.runs["late"] = late
+
+    bench.server.before = begin_late
+    dispatch.fill()
+    assert (run.state_type, late.state_type) == (StateType.CRASHED, StateType.RUNNING)
+
+
 def test_all_that_dead_machines_had_is_scheduled_anew_also_what_needs_something(bench: Bench) -> None:
     for name in ("d1", "d2", "d3"):
         bench.server.add_dataset("p", name, needs="gpus=1")
