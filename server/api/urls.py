@@ -71,5 +71,6 @@ urlpatterns = [
     path("statuses/", statuses.StatusesView.as_view(), name="statuses"),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
     *router.urls,
-    re_path(r"^.*/$", NothingHere.as_view(), name="nothing-here"),
+    # Also with a line end in it, which a dot does not match.
+    re_path(r"^[\s\S]*/$", NothingHere.as_view(), name="nothing-here"),
 ]

@@ -86,7 +86,7 @@ def test_what_cannot_be_copied_says_why(site: Site, crunch: Crunch, data: Path, 
     site.add_project("p", "true\n")
     crunch("add-dataset", "p", "d")
     for words, code, said in (
-        (("push", "p:none", str(data)), 1, "p:none"),
+        (("push", "p:none", str(data)), 2, "p:none"),
         (("push", "p:d", str(tmp_path / "nowhere")), 2, "nowhere"),
         (("pull", "p:d", str(data / "text.txt")), 2, "text.txt"),
         (("pull", "p:d", str(tmp_path / "new")), 1, "no files under"),

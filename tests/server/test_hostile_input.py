@@ -198,3 +198,9 @@ def test_the_openapi_document_covers_the_wire(api: APIClient) -> None:
     claims = document["paths"]["/api/claims/"]["post"]["responses"]
     assert set(claims) == {"200", "201", "204", "400", "401", "403", "404", "409", "413", "415", "503", "507"}
     assert api.get("/api/schema/").status_code == 200
+
+
+@pytest.mark.django_db
+def test_an_address_with_a_line_end_in_it_is_a_problem_in_json() -> None:
+    answer = APIClient().get("/api/attributes/int/%0A.1/")
+    assert (answer.status_code, answer.headers["Content-Type"]) == (401, "application/json")

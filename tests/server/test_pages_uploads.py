@@ -173,7 +173,10 @@ def test_whoever_may_not_edit_sends_nothing(project: Project, dataset: Dataset, 
     assert send(client, dataset, "a", b"x").status_code == 404
     client.force_login(viewer)
     assert send(client, dataset, "a", b"x").status_code == 403
-    assert "Choose files" not in client.get(f"/projects/birds/datasets/{dataset.slug}").content.decode()
+    page = f"/projects/birds/datasets/{dataset.slug}"
+    assert 'id="live-drop" data-there hidden' in client.get(page).content.decode()
+    Membership.objects.update(role="editor")
+    assert 'id="live-drop" data-there hidden' not in client.get(page).content.decode()
     from_elsewhere = Client(enforce_csrf_checks=True)
     from_elsewhere.force_login(User.objects.create_user("boss", is_staff=True))
     assert send(from_elsewhere, dataset, "a", b"x").status_code == 403
