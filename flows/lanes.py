@@ -76,6 +76,7 @@ class Lanes:
         self._changed = threading.Condition()
         self._error: BaseException | None = None
         self._ends = False
+        self._told_to_end = ""
         self._undelivered = 0
         self._unfit = ""
         self._ask_again = 0.0
@@ -172,6 +173,9 @@ class Lanes:
         with self._changed:
             before = [other for other in self._lanes if other.slug == lease.claim.slug]
             self._lanes.append(lane)
+            if self._told_to_end:
+                # While the server gave it.
+                lease.interrupt(self._told_to_end)
         # Prefect knows by its context whose flow run this one belongs to.
         context = contextvars.copy_context()
         lane.thread = threading.Thread(
@@ -265,12 +269,12 @@ class Lanes:
 
     def _drain(self) -> None:
         self.session.report.say("What computes comes to its end, the rest is given back. Ctrl-C again stops now.")
-        self._ends = True
         self._stop("its loop was told to end", all_of_them=False)
 
     def _stop(self, message: str, *, all_of_them: bool) -> None:
         with self._changed:
             self._ends = True
+            self._told_to_end = message
             for lane in self._lanes:
                 if all_of_them or lane.is_ahead:
                     lane.lease.interrupt(message)

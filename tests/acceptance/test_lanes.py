@@ -77,7 +77,7 @@ def test_the_first_ctrl_c_lets_what_computes_end_and_gives_the_rest_back(site: S
     loop.send_signal(signal.SIGINT)
     until(lambda: states() == ["running", "unprocessed", "unprocessed"], what="what waits to be given back")
     (folder / "go").touch()
-    _, err = loop.communicate(timeout=60)
+    _, err = loop.communicate(timeout=120)
     assert loop.returncode == 0, err
     assert "Ctrl-C again stops now" in err
     assert "Traceback" not in err
@@ -97,7 +97,7 @@ def test_what_is_fetched_waits_for_room_and_what_never_fits_is_left_to_others(si
     until(lambda: "waits until others leave room for its 800000 bytes" in said.readline(), what="one that waits")
     assert len(list(site.directory.glob("room/*/input.txt"))) <= 2
     (folder / "go").touch()
-    _, err = loop.communicate(timeout=90)
+    _, err = loop.communicate(timeout=120)
     assert loop.returncode == 1, err
     assert [site.dataset(slug)["state"] for slug in slugs] == ["completed"] * 5 + ["unprocessed"]
     assert "no room" in err and "3000000 bytes, and" in err and "left of --max-disk. See by `crunch clean`" in err
@@ -117,7 +117,7 @@ def test_one_that_is_cancelled_or_reset_while_it_waits_for_its_turn_ends_alone(s
     assert "alice" in site.notes(cancelled)[-1]
     site.client.reset(reset)
     (folder / "go").touch()
-    out, err = loop.communicate(timeout=90)
+    out, err = loop.communicate(timeout=120)
     ends = {(run["dataset"], run["result"]) for run in json.loads(out)["runs"]}
     assert {(cancelled, "cancelled"), (reset, "lease lost")} <= ends, err
     others = [slug for slug in slugs if slug != cancelled]
@@ -147,6 +147,6 @@ def test_a_loop_that_waits_takes_what_another_gives_back(site: Site, folder: Pat
     other.send_signal(signal.SIGTERM)
     other.communicate(timeout=30)
     (folder / "go").touch()
-    out, err = loop.communicate(timeout=60)
+    out, err = loop.communicate(timeout=120)
     assert [run["result"] for run in json.loads(out)["runs"]] == ["completed"], err
     assert site.dataset(slug)["state"] == "completed"

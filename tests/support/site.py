@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -21,6 +22,18 @@ from crunch_tasks.storage_settings import load_storage_settings
 from tests.support.servers import CrunchServer
 
 CRUNCH = str(Path(sys.executable).with_name("crunch"))
+
+
+class Command(subprocess.Popen[str]):
+    """A command that tells where its threads are if it does not come to its end."""
+
+    def communicate(self, input: str | None = None, timeout: float | None = None) -> tuple[str, str]:
+        try:
+            return super().communicate(input, timeout)
+        except subprocess.TimeoutExpired:
+            self.send_signal(signal.SIGABRT)
+            _, err = super().communicate()
+            raise AssertionError(f"{self.args} did not end within {timeout:g} s:\n{err}") from None
 
 
 @dataclass
@@ -51,6 +64,7 @@ class Site:
             "CRUNCH_STORAGE_SETTINGS": str(self.storage_settings),
             "CRUNCH_DIRECTORY": str(self.directory),
             "PREFECT_API_URL": self.prefect_api,
+            "PYTHONFAULTHANDLER": "1",
             **self.environment,
         }
 
@@ -64,9 +78,9 @@ class Site:
             self.storage.write(f"{made['base_file_path']}/{path}", content)
         return str(made["slug"])
 
-    def start(self, *words: str, **environment: str) -> subprocess.Popen[str]:
+    def start(self, *words: str, **environment: str) -> Command:
         """`crunch WORDS` in the background."""
-        return subprocess.Popen(
+        return Command(
             [CRUNCH, *words],
             env=self.env | environment,
             stdin=subprocess.DEVNULL,
