@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
-import json
 import os
 import select
 import signal
@@ -114,7 +114,8 @@ class _Supervised:
         self.report_fd, report = os.pipe()
         passed = (life, report, log_fd)
         numbers = [str(fd) for fd in passed]
-        command = [sys.executable, "-I", "-S", supervisor.__file__, *numbers, str(os.getpid()), str(grace_s), "--"]
+        launch = [sys.executable, "-I", "-S", "-c", supervisor.LAUNCH, supervisor.__file__]
+        command = [*launch, *numbers, str(os.getpid()), str(grace_s), "--"]
         try:
             self.process = subprocess.Popen(
                 [*command, *argv],
@@ -201,7 +202,7 @@ class _Supervised:
             if not data:
                 return True
             *lines, self.received = (self.received + data).split(b"\n")
-            self.reports += [json.loads(line) for line in lines]
+            self.reports += [ast.literal_eval(line.decode()) for line in lines]
 
 
 def _ending(code: int) -> str:

@@ -1,13 +1,13 @@
 """The small process between Crunch and a workflow: it starts the command, keeps its log, and ends all it left behind.
 
-    supervisor.py LIFE REPORT LOG CLIENT GRACE -- COMMAND...
+    LIFE REPORT LOG CLIENT GRACE -- COMMAND...
 
 LIFE is the reading end of a pipe that only the client holds open: its end of file means that the client wants the
-command ended, or is dead. REPORT is a pipe for JSON lines to the client, LOG the open log file, CLIENT the client's
-process id, GRACE the seconds between SIGTERM and SIGKILL. The command's output goes to the log, whole up to
-`LOG_HEAD` bytes, after that its last `LOG_TAIL` bytes.
+command ended, or is dead. REPORT is a pipe for lines to the client, each a dictionary as Python writes it, LOG the
+open log file, CLIENT the client's process id, GRACE the seconds between SIGTERM and SIGKILL. The command's output goes
+to the log, whole up to `LOG_HEAD` bytes, after that its last `LOG_TAIL` bytes.
 
-It runs by its path, in isolated mode, and imports only what starts fast. Being a child subreaper it inherits every
+It runs in isolated mode (`LAUNCH`), and imports only what starts fast. Being a child subreaper it inherits every
 orphan among its descendants, so it finds also those that left their session and process group.
 """
 
@@ -15,12 +15,15 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import json
 import os
 import select
 import signal
-import sys
 import time
+
+LAUNCH = (
+    "import os, sys; sys.path.append(os.path.dirname(sys.argv[1])); import supervisor; supervisor.main(sys.argv[2:])"
+)
+"""What Python runs, with this file's path as its first argument: a module is compiled once, a script each time."""
 
 LOG_HEAD = 63 * 1024 * 1024
 LOG_TAIL = 1024 * 1024
@@ -174,7 +177,7 @@ class Supervisor:
     def report(self, **values: object) -> None:
         # The client may be gone; what is left to do here is done all the same.
         with contextlib.suppress(OSError):
-            os.write(self.report_fd, json.dumps(values).encode() + b"\n")
+            os.write(self.report_fd, repr(values).encode() + b"\n")
 
     def client_gone(self) -> bool:
         """Whether LIFE was closed. A client's fork may hold it open after the client died, so the parent counts too."""
@@ -251,7 +254,3 @@ class Supervisor:
 def main(arguments: list[str]) -> None:
     life, report, log, client = (int(value) for value in arguments[:4])
     Supervisor(life, report, log, client, float(arguments[4])).run(arguments[6:])
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
