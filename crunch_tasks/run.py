@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
@@ -108,6 +109,7 @@ class DatasetRun:
         self.is_unpromoted = False
         self.is_continued = False
         self.error: Exception | None = None
+        self.summary: threading.Thread | None = None
 
     @property
     def prefix(self) -> str:

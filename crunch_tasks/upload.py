@@ -15,6 +15,8 @@ from crunch_tasks.stages import RETRIES, stage
 def upload(run: DatasetRun) -> None:
     """Publish the workspace. Its success, recorded with the manifest's SHA-256, is what the server commits."""
     run.lease.check()
+    # The answer comes while the files are sent.
+    run.lease.renew()
     walk = run.workspace.walk()
     run.remarks = [
         *(f"Not uploaded: {sentence}" for sentence in walk.refused),

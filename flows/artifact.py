@@ -81,6 +81,14 @@ class TransferWatch:
             self._artifacts[stage] = made
 
 
+def summary_beside(run: DatasetRun) -> threading.Thread:
+    """Publish the summary in a thread, which is returned: what ends the run need not wait for it."""
+    context = contextvars.copy_context()
+    thread = threading.Thread(target=context.run, args=(publish_summary, run), name="summary", daemon=True)
+    thread.start()
+    return thread
+
+
 def publish_summary(run: DatasetRun) -> None:
     """What the run changed, and all files of the dataset as it is now, as artifacts of its flow run."""
     slug = run.claim.slug

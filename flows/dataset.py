@@ -27,9 +27,10 @@ from crunch_tasks.setup import setup
 from crunch_tasks.stopping import deaf
 from crunch_tasks.upload import upload
 from crunch_tasks.workflow import workflow
-from flows.artifact import TransferWatch, publish_summary
+from flows.artifact import TransferWatch, summary_beside
 from flows.burial import bury_earlier
 from flows.ending import ended, stopped
+from flows.kept_client import keep_client
 from flows.leftovers import remove_overtaken
 from flows.past_runs import PastRuns
 from flows.report import Outcome, now
@@ -72,7 +73,7 @@ def dataset_run(slug: str, project: str) -> Any:
             raise
     run.finished = True
     if run.options.upload:
-        publish_summary(run)
+        run.summary = summary_beside(run)
     return None
 
 
@@ -140,6 +141,8 @@ def _process_in(
     )
     with Sender(session.client, outbox) as sender:
         result, note = _run_flow(session, run, sender)
+    if run.summary is not None:
+        run.summary.join()
     if not isinstance(run.error, NoRoom | NoTime | Stopped):
         lease.stop(ended=result is not Result.UNDELIVERED and not run.is_unpromoted)
     if result is Result.LEASE_LOST:
@@ -216,6 +219,7 @@ def _in_prefect(session: Session, run: DatasetRun) -> None:
     """Run the flow. Prefect breaking around a run that came to its own end changes nothing for the dataset."""
     problem: object
     try:
+        keep_client()
         problem = dataset_run(run.claim.slug, str(run.claim.project["slug"]), return_state=True)
     except Exception as error:  # noqa: BLE001 - whatever Prefect raises, the run is what counts
         problem = error

@@ -22,6 +22,7 @@ from crunch_tasks.run import Result
 from crunch_tasks.settings import LoopOptions, RunOptions
 from flows.budget import DiskBudget
 from flows.dataset import process
+from flows.kept_client import Contexts
 from flows.report import Outcome
 from flows.session import Session
 
@@ -73,6 +74,7 @@ class Lanes:
         self.budget = None if loop.max_disk is None else DiskBudget(session.settings, loop.max_disk)
         self.outcomes: list[Outcome] = []
         self._lanes: list[_Lane] = []
+        self._contexts = Contexts()
         self._changed = threading.Condition()
         self._error: BaseException | None = None
         self._ends = False
@@ -94,6 +96,7 @@ class Lanes:
                 raise
             finally:
                 self._join()
+                self._contexts.close()
         if self._error is not None:
             raise self._error
 
@@ -176,12 +179,15 @@ class Lanes:
             if self._told_to_end:
                 # While the server gave it.
                 lease.interrupt(self._told_to_end)
-        # Prefect knows by its context whose flow run this one belongs to.
-        context = contextvars.copy_context()
+        context = self._contexts.take()
         lane.thread = threading.Thread(
-            target=lambda: context.run(self._process, lane, before), name=f"run of {lane.slug}", daemon=True
+            target=self._thread, args=(context, lane, before), name=f"run of {lane.slug}", daemon=True
         )
         lane.thread.start()
+
+    def _thread(self, context: contextvars.Context, lane: _Lane, before: list[_Lane]) -> None:
+        context.run(self._process, lane, before)
+        self._contexts.give_back(context)
 
     def _process(self, lane: _Lane, before: list[_Lane]) -> None:
         for other in before:

@@ -40,6 +40,7 @@ from crunch_tasks.settings import ClientSettings, client_settings
 from crunch_tasks.stopping import stoppable
 from crunch_tasks.storage_settings import secrets_of
 from flows.blocks import with_blocks
+from flows.kept_client import close_client
 from flows.leftovers import Leftovers
 from flows.report import Report
 from flows.standing import check_answers
@@ -180,6 +181,7 @@ def open_session(settings: ClientSettings) -> Iterator[Session]:
                 yield session
             finally:
                 session.give_blocked_back()
+                close_client()
 
 
 def _check_prefect(report: Report) -> None:

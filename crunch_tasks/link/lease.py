@@ -34,6 +34,8 @@ LARGEST_SHARE = 0.9
 """Of a lease, what one write's time-out may take: the rest is for the renewal's way here."""
 CONFIRM_S = 10.0
 """How long a run that is about to commit waits for a renewal, in seconds; a server that is away does not stop it."""
+FRESH_S = 1.0
+"""How long before that the renewal may have been asked for, in seconds."""
 
 RELEASE_PATIENCE_S = 5.0
 """How long a release may take: whoever is stopped by a batch system has seconds."""
@@ -77,7 +79,8 @@ class Lease:
         self._stop = threading.Event()
         self._beat_wanted = threading.Event()
         self._changed = threading.Condition()
-        self._renewals = 0
+        self._asked_at = float("-inf")
+        self._renewed_at = sent_at
         self._thread = threading.Thread(target=self._run, name=f"lease of {claim.slug}", daemon=True)
 
     def __enter__(self) -> Self:
@@ -170,16 +173,25 @@ class Lease:
         """The command is told to end: `check` raises Stopped from now on, and the dataset is to be given back."""
         self._end(Stopped(message))
 
-    def confirm(self) -> None:
-        """Ask for a renewal and wait for it, CONFIRM_S seconds at most; then raises what `check` raises.
+    def renew(self) -> None:
+        """Have the lease renewed now, without waiting for it."""
+        with self._changed:
+            self._asked_at = boot_clock()
+            self._beat_wanted.set()
 
-        For a last look before the commit: a cancel that came since the last heartbeat is noticed.
+    def confirm(self) -> None:
+        """Wait for the renewal that `renew` asked for, CONFIRM_S seconds at most; then raises what `check` raises.
+
+        For a last look before the commit: a cancel that came since the last heartbeat is noticed. What was asked for
+        more than FRESH_S ago is asked for again.
         """
         with self._changed:
-            wanted = self._renewals + 1
             deadline = time.monotonic() + CONFIRM_S
-            self._beat_wanted.set()
-            while self._renewals < wanted and self._ended is None and (left := deadline - time.monotonic()) > 0:
+            if self._asked_at < boot_clock() - FRESH_S:
+                self.renew()
+            while self._renewed_at < self._asked_at and self._ended is None:
+                if (left := deadline - time.monotonic()) <= 0:
+                    break
                 self._changed.wait(left)
         self.check()
 
@@ -271,7 +283,7 @@ class Lease:
             who = answer.get("cancelled_by")
             self.cancel(f"Cancelled by {who}." if who else "Cancelled on the server.")
         with self._changed:
-            self._renewals += 1
+            self._renewed_at = sent_at
             self._changed.notify_all()
 
     def _end(self, error: CrunchError) -> None:

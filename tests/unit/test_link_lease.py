@@ -277,6 +277,7 @@ def test_a_last_look_before_the_commit_notices_a_cancel_since_the_last_heartbeat
     with claimed(server, tmp_path) as lease:
         lease.confirm()
         server.claims[lease.claim.claim].cancelled_by = "bob"
+        lease.renew()
         with pytest.raises(Cancelled, match="bob"):
             lease.confirm()
 
