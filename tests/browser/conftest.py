@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
+from typing import Any
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, StorageState, expect, sync_playwright
 
-from tests.support.browsing import FLAGS
+from tests.support.browsing import FLAGS, Make
 from tests.support.servers import CrunchServer
 
 SIZES = {"desktop": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
@@ -77,3 +80,26 @@ def unwatched(browser: Browser, server: CrunchServer, session: StorageState) -> 
     context = browser.new_context(viewport=SIZES["phone"], base_url=server.url, storage_state=session)
     yield context.new_page()
     context.close()
+
+
+@pytest.fixture
+def api(server: CrunchServer) -> Iterator[httpx.Client]:
+    """Alice's client."""
+    with server.client() as client:
+        yield client
+
+
+@pytest.fixture
+def make(api: httpx.Client) -> Make:
+    def made(kind: str, **values: Any) -> dict[str, Any]:
+        found: dict[str, Any] = api.post(f"/api/{kind}/", json=values).raise_for_status().json()
+        return found
+
+    return made
+
+
+@pytest.fixture
+def dataset(make: Make, request: pytest.FixtureRequest) -> dict[str, Any]:
+    """A dataset in a project of the test's own."""
+    project = make("projects", name=re.sub(r"\W+", " ", request.node.name), workflow="#!/bin/bash\n")
+    return make("datasets", name="Egg", parent=project["slug"])

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
-from playwright.sync_api import Page
+import httpx
+from playwright.sync_api import Locator, Page
+
+Make = Callable[..., dict[str, Any]]
+"""Of the fixture `make`: makes a thing of a kind of the API with these values."""
 
 # The last ones keep it from calling home, where there is no network to call through.
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
@@ -47,3 +54,37 @@ def drop_paths(page: Page, paths: list[Path]) -> None:
     for kind in ("dragEnter", "dragOver", "drop"):
         place = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
         session.send("Input.dispatchDragEvent", {"type": kind, "data": data, **place})
+
+
+# --- open pages that stay fresh ---
+
+
+def opened(page: Page, path: str) -> None:
+    """Open the page; `not_loaded_again` tells whether it still is this one. Its time stands still."""
+    page.clock.install()
+    page.goto(path)
+    page.evaluate("window.stays = true")
+
+
+def not_loaded_again(page: Page) -> bool:
+    return bool(page.evaluate("window.stays === true"))
+
+
+def passes(page: Page, seconds: int = 10) -> None:
+    """So much time passes, and what the page asked for has come."""
+    with page.expect_response(lambda answer: "x-requested-with" in answer.request.headers):
+        page.clock.run_for(seconds * 1000)
+
+
+def it_waits(page: Page) -> Locator:
+    return page.get_by_text("The part that you are using")
+
+
+def address_of(dataset: dict[str, Any]) -> str:
+    return f"/projects/{dataset['parent']}/datasets/{quote(dataset['slug'])}"
+
+
+def report(api: httpx.Client, dataset: dict[str, Any], stage: int, state: int, **values: Any) -> None:
+    """A status of the dataset, as an old client sends it."""
+    body = {"dataset": dataset["id"], "stage": stage, "state": state, **values}
+    api.post("/api/statuses/", json=body).raise_for_status()

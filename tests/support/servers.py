@@ -86,6 +86,11 @@ class CrunchServer:
         """Users with tokens, who may everything in every project; one named admin is a superuser."""
         self.tokens |= json.loads(self._python("-c", ADD_USERS, json.dumps(names)))
 
+    def take_from_staff(self, name: str) -> None:
+        """The user may no more than their roles let them. Only over SQLite."""
+        with contextlib.closing(sqlite3.connect(self.folder / "crunch.sqlite3")) as database, database:
+            database.execute("UPDATE auth_user SET is_staff = 0 WHERE username = ?", [name])
+
     def start(self) -> None:
         command = ["-m", "uvicorn", "server.site.asgi:application", "--host", self.host, "--port", str(self.port)]
         command += ["--log-level", "warning"]
