@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from django.db import connection
 
-from server.services import catalogue, counts, places
+from server.services import catalogue, counts
 
 STATUSES_EACH = 6
 
@@ -45,17 +45,17 @@ SELECT %(first)s + n, NULL, NULL, 1, n || '-' || step, (step + 1) / 2, 2 - step 
     now() - interval '20 days', {no_texts}, {no_sizes}
 FROM generate_series(1, %(count)s) AS n, generate_series(1, %(steps)s) AS step
 """
-# Every tenth dataset has a place. Of few datasets each of these has several, so that the map is full there too.
+# Each dataset has a place: of few as of many, the first thousand places are a thousand datasets'.
 _PLACES = """
 INSERT INTO server_attribute (item_id, place_in_id, kind, key, latitude, longitude)
-SELECT %(first)s + 10 * (1 + n %% (%(count)s / 10)), %(project)s, 'lat-long', 'origin', n * 7919 %% 1600 / 10.0 - 80,
+SELECT %(first)s + n, %(project)s, 'lat-long', 'origin', n * 7919 %% 1600 / 10.0 - 80,
     n * 10473 %% 3600 / 10.0 - 180
-FROM generate_series(1, greatest(%(count)s / 10, %(places)s)) AS n
+FROM generate_series(1, %(count)s) AS n
 """
 
 
 def fill(count: int) -> None:
-    """A project `birds` with `count` datasets, and more places than its map shows."""
+    """A project `birds` with `count` datasets, each with a place."""
     project = catalogue.create_project(name="Birds", workflow="#!/bin/bash\n")
     texts, sizes = _diagnostics()
     statuses = _STATUSES.format(
@@ -65,7 +65,6 @@ def fill(count: int) -> None:
         no_sizes=", ".join(["NULL"] * len(sizes)),
     )
     values = {"project": project.pk, "first": project.pk, "count": count, "steps": STATUSES_EACH}
-    values["places"] = places.POINTS + 1
     with connection.cursor() as cursor:
         cursor.execute("SET synchronous_commit TO off")
         for statement in (_ITEMS, _FAILURES, _DATASETS, statuses, _PLACES):
