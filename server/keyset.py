@@ -6,6 +6,7 @@ A place is the values of a row in the columns that order the list, of which no t
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from django.db.models import F, QuerySet
@@ -32,6 +33,36 @@ def beyond(rows: Rows, columns: tuple[str, ...], place: tuple[Any, ...], *, down
     after = TupleLessThan(values, place) if down else TupleGreaterThan(values, place)
     # The second condition is for SQLite, which would look at all rows for the first alone.
     return rows.filter(after, **{f"{columns[0]}__{'lte' if down else 'gte'}": place[0]})
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some rows of a list, and whether there are more before and after them."""
+
+    rows: list[Any]
+    before: bool
+    after: bool
+
+
+def part(
+    rows: QuerySet[Any],
+    columns: tuple[str, ...],
+    size: int,
+    after: tuple[Any, ...] | None = None,
+    before: tuple[Any, ...] | None = None,
+    *,
+    down: bool = False,
+) -> Part:
+    """So many of the rows in this order: those after a place, or else before one, or else the first. One query."""
+    back = before is not None and after is None
+    place = before if back else after
+    if place is not None:
+        rows = beyond(rows, columns, place, down=down != back)
+    found = list(ordered(rows, columns, down=down != back)[: size + 1])
+    more, found = len(found) > size, found[:size]
+    if back:
+        return Part(found[::-1], before=more, after=True)
+    return Part(found, before=after is not None, after=more)
 
 
 def microseconds(moment: dt.datetime) -> int:

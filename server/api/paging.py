@@ -55,12 +55,9 @@ class Pages(BasePagination):
         return self._linked(rows[: self.size], before=number > 1, after=len(rows) > self.size)
 
     def _from(self, queryset: QuerySet[Any], backwards: bool, place: tuple[Any, ...], *, down: bool) -> list[Any]:
-        rows = keyset.beyond(queryset, self.columns, place, down=down != backwards)
-        found = list((rows.reverse() if backwards else rows)[: self.size + 1])
-        more, kept = len(found) > self.size, found[: self.size]
-        if backwards:
-            return self._linked(kept[::-1], before=more, after=True)
-        return self._linked(kept, before=True, after=more)
+        after, before = (None, place) if backwards else (place, None)
+        found = keyset.part(queryset, self.columns, self.size, after, before, down=down)
+        return self._linked(found.rows, before=found.before, after=found.after)
 
     def _linked(self, rows: list[Any], *, before: bool, after: bool) -> list[Any]:
         self.previous = self._link(rows[0], backwards=True) if before and rows else None

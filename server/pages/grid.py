@@ -13,7 +13,6 @@ from typing import Any
 from crunch_tasks.contract import DatasetState
 from server import keyset
 from server.models import Dataset, Failure, Project
-from server.models.datasets import DatasetQuerySet
 from server.pages.looks import StageLook, attempt_number, cells
 from server.pages.paging import ROWS
 from server.services.running import Progress, progress
@@ -77,26 +76,17 @@ def order(chosen: Selection, query: Mapping[str, str]) -> str:
 def page(chosen: Selection, by: str, query: Mapping[str, str]) -> GridPage:
     """The page after the cursor `after`, before the cursor `before`, or the first one. Two queries at most."""
     after, before = _read(by, query.get("after", "")), _read(by, query.get("before", ""))
-    back = before is not None and after is None
-    found = list(_ordered(chosen.rows(), by, after or before, back).only(*COLUMNS, "updated")[: ROWS + 1])
-    more, found = len(found) > ROWS, found[:ROWS]
-    if back:
-        found.reverse()
-    ends = (cursor(by, found[0]), cursor(by, found[-1])) if found else ("", "")
-    is_first, is_last = (not more, False) if back else (after is None, not more)
+    datasets = chosen.rows().only(*COLUMNS, "updated")
+    found = keyset.part(datasets, _COLUMNS[by], ROWS, after, before, down=by == UPDATED)
     rows = [
         Row(dataset, cells(dataset), progress(dataset.progress), attempt_number(dataset, chosen.project.max_attempts))
-        for dataset in found
+        for dataset in found.rows
     ]
-    return GridPage(rows, "" if is_first else ends[0], "" if is_last else ends[1])
-
-
-def _ordered(rows: DatasetQuerySet, by: str, place: tuple[Any, ...] | None, back: bool) -> DatasetQuerySet:
-    """The rows from `place` on or, `back`, those before it, the nearest first."""
-    down = (by == UPDATED) != back
-    if place:
-        rows = keyset.beyond(rows, _COLUMNS[by], place, down=down)
-    return keyset.ordered(rows, _COLUMNS[by], down=down)
+    return GridPage(
+        rows,
+        before=cursor(by, rows[0].dataset) if rows and found.before else "",
+        after=cursor(by, rows[-1].dataset) if rows and found.after else "",
+    )
 
 
 def cursor(by: str, dataset: Dataset) -> str:
