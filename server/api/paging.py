@@ -24,7 +24,8 @@ COUNTED = 1000
 NUMBERED = 500
 """The most pages of the usual size that can be asked for by number: the database has to walk over all rows before."""
 
-_NUMBERS = {"pk": (-(2**63 - 1), 2**63 - 1), "updated": (0, keyset.MOST_MICROSECONDS)}
+_KEYS = (-(2**63 - 1), 2**63 - 1)
+_NUMBERS = {"pk": _KEYS, "item_id": _KEYS, "updated": (0, keyset.MOST_MICROSECONDS)}
 """The columns that a cursor has as numbers, from the least to the most that one can be; the others are texts."""
 
 

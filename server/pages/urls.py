@@ -46,6 +46,7 @@ urlpatterns = [
     path(f"{PROJECT}members", people.Members.as_view(), name="members"),
     path(f"{PROJECT}webhooks", webhooks.Webhooks.as_view(), name="webhooks"),
     path(f"{PROJECT}map", maps.Map.as_view(), name="map"),
+    path(f"{PROJECT}map/places", maps.FurtherPlaces.as_view(), name="further-places"),
     path(f"{PROJECT}changes", history.Changes.as_view(), name="changes"),
     path(f"{PROJECT}workflows", history.Workflows.as_view(), name="workflows"),
     path(f"{PROJECT}workflows/<int:pk>", history.Workflow.as_view(), name="workflow"),

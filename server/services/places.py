@@ -1,19 +1,26 @@
-"""Where a project's datasets are on Earth, by their lat-long attributes."""
+"""Where a project's datasets are on Earth, by their lat-long attributes: dataset by dataset, some at a time."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import NamedTuple
 
+from server import keyset
 from server.models import Project
 
-POINTS = 5000
-"""The most places that are shown."""
+MOST = 1000
+"""The most places that are read at once."""
+
+COLUMNS = ("item_id", "pk")
+"""Their order, which the index `server_attribute_place` has."""
 
 
 class Place(NamedTuple):
-    """`dataset` is its slug, `key` the attribute's."""
+    """`at` is where it stands in their order; `dataset` is the dataset's slug, `key` the attribute's."""
 
+    item: int
+    number: int
     dataset: str
     name: str
     state: str
@@ -21,15 +28,20 @@ class Place(NamedTuple):
     latitude: Decimal
     longitude: Decimal
 
+    @property
+    def at(self) -> tuple[int, int]:
+        return self.item, self.number
 
-_COLUMNS = ("item__slug", "item__name", "item__as_dataset__state", "key", "latitude", "longitude")
+
+_VALUES = (*COLUMNS, "item__slug", "item__name", "item__as_dataset__state", "key", "latitude", "longitude")
 
 
-def of(project: Project) -> tuple[list[Place], bool]:
-    """The places of the project's datasets, POINTS of them at most, and whether there are more; in one query.
+def of(
+    project: Project, size: int = MOST, after: tuple[int, int] | None = None, before: tuple[int, int] | None = None
+) -> keyset.Part:
+    """So many of the project's places: those after or else before where one stands, or else the first; in one query.
 
-    As values: thousands of model instances would take longer than all the rest.
+    As values: a thousand model instances would take longer than all the rest.
     """
-    rows = project.places.order_by("item_id", "id").values_list(*_COLUMNS)[: POINTS + 1]
-    found = [Place(*row) for row in rows]
-    return found[:POINTS], len(found) > POINTS
+    found = keyset.part(project.places.values_list(*_VALUES), COLUMNS, size, after, before)
+    return replace(found, rows=[Place(*row) for row in found.rows])

@@ -1,6 +1,6 @@
-// The map of a project's datasets: the places are those of the JSON beside it, also when that comes anew. Those that lie
-// on each other share a mark. Without tiles: a grid of degrees.
-/* global L */
+// The map of a project's datasets, also when they come anew or a thousand at a time (`places.js`). Those that lie on each
+// other share a mark. Without tiles: a grid of degrees.
+/* global L, followPlaces */
 "use strict";
 
 // Degrees between two lines of the grid: the widest of which the view has a few.
@@ -57,15 +57,6 @@ function drawGrid(map, grid) {
     const label = Math.round(longitude / step) % named === 0 ? degrees(longitude, digitsOf(step), "E", "W") : "";
     gridLine(grid, [[south, longitude], [north, longitude]], label, [north, longitude], "upper");
   }
-}
-
-// The places as objects; that which is at hand is the JSON beside the map.
-function readPlaces() {
-  const { states, places } = JSON.parse(document.getElementById("places-as-json").textContent);
-  const folder = document.getElementById("map").dataset.datasets;
-  return places.map(([slug, name, key, latitude, longitude, state]) => (
-    { href: folder + encodeURIComponent(slug), name, key, at: [latitude, longitude], state: states[state] }
-  ));
 }
 
 // The places of each mark at this zoom, by where it stands: at its first place, and the others go to one within reach.
@@ -131,16 +122,25 @@ let map = null, places = [];
 // The places of each mark, also of those out of sight; what is drawn of them; and the popup, with the mark that it is of.
 let marks = new Map(), opened = null;
 const drawn = new Map();
+// Whether the view goes with the places: until all were read once, or somebody chose another view.
+let viewFollows = true;
+
+function viewAll() {
+  map.fitBounds(L.latLngBounds(places.map((place) => place.at)).pad(0.2), { maxZoom: 4, animate: false });
+}
 
 function begin() {
   map = L.map("map", { attributionControl: false, minZoom: 1, maxZoom: 16, worldCopyJump: true });
   L.control.scale({ imperial: false, maxWidth: 120 }).addTo(map);
-  map.fitBounds(L.latLngBounds(places.map((place) => place.at)).pad(0.2), { maxZoom: 4 });
+  viewAll();
   // Not before the map has a view, in which lines could be drawn.
   const grid = L.layerGroup().addTo(map);
   drawGrid(map, grid);
   map.on("moveend", () => { drawGrid(map, grid); drawMarks(); });
   map.on("popupclose", () => { opened = null; });
+  for (const use of ["pointerdown", "wheel", "keydown"]) {
+    map.getContainer().addEventListener(use, () => { viewFollows = false; }, { capture: true, passive: true });
+  }
 }
 
 // Whether a closer look shows them apart.
@@ -193,13 +193,15 @@ function drawMarks() {
   renewOpened();
 }
 
-// What came is shown; the view stays as it is.
-function renewPlaces() {
-  places = readPlaces();
+// These places are shown, and maybe more to come; once all were, the view stays as it is.
+function showPlaces(found, moreToCome) {
+  places = found;
   for (const id of ["map", "signs"]) document.getElementById(id).hidden = map === null && places.length === 0;
   if (map === null && places.length > 0) begin();
+  else if (map !== null && viewFollows) viewAll();
+  if (!moreToCome) viewFollows = false;
   if (map !== null) drawMarks();
 }
 
-renewPlaces();
-document.getElementById("live-places").addEventListener("renewed", renewPlaces);
+followPlaces(showPlaces);
+document.getElementById("live-places").addEventListener("renewed", () => followPlaces(showPlaces));
