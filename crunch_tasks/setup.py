@@ -149,7 +149,9 @@ def _inputs(run: DatasetRun) -> Inputs:
 
 def _write_own_files(run: DatasetRun, workflow: bytes, initial: Manifest) -> None:
     """What `.crunch/` holds from the start; the setup manifest last, for it says that Setup is complete."""
-    for path, body in ((DATASET_JSON, run.claim.dataset), (PROJECT_JSON, run.claim.project)):
+    # Without the time of the claim: what a workflow makes of the file is still right when the dataset is claimed again.
+    dataset = {name: value for name, value in run.claim.dataset.items() if name != "updated"}
+    for path, body in ((DATASET_JSON, dataset), (PROJECT_JSON, run.claim.project)):
         run.workspace.write(path, json.dumps(body, ensure_ascii=False, indent=2).encode())
     run.workspace.write(WORKFLOW_FILE[run.workflow_type], workflow)
     run.workspace.write(SETUP_MANIFEST, initial.checksums_json())

@@ -126,9 +126,9 @@ class DatasetSerializer(NodeSerializer):
         model = Dataset
         fields = [
             *("id", "name", "slug", "parent", "description", "details", "attributes", "items", "base_file_path"),
-            *("state", "locked", "attempt", "priority", "needs", "manifest_sha256", "manifest_fence"),
+            *("state", "locked", "attempt", "priority", "needs", "manifest_sha256", "manifest_fence", "updated"),
         ]
-        read_only_fields = ["state", "attempt", "manifest_sha256", "manifest_fence"]
+        read_only_fields = ["state", "attempt", "manifest_sha256", "manifest_fence", "updated"]
 
     @extend_schema_field(BranchSerializer(many=True))
     def get_items(self, dataset: Dataset) -> list[dict[str, Any]]:

@@ -83,6 +83,17 @@ def test_a_list_is_narrowed_ordered_and_read_forwards_and_backwards(
         assert walk(api, last["previous"], "previous") == pages[:-1][::-1]
 
 
+def test_a_dataset_tells_when_it_was_updated_to_the_client_that_claims_it_too(api: APIClient, birds: Project) -> None:
+    rows = api.get("/api/datasets/?project=birds&ordering=-updated").json()["results"]
+    assert rows[0]["updated"] == "2026-05-03T20:00:00.000001Z"
+    assert [row["updated"] for row in rows] == sorted((row["updated"] for row in rows), reverse=True)
+    claimed = claim(api, dataset="birds:d00").json()["dataset"]
+    rows = api.get("/api/datasets/?project=birds&ordering=-updated").json()["results"]
+    assert (rows[0]["slug"], rows[0]["updated"]) == ("birds:d00", claimed["updated"])
+    later = {"updated": "2030-01-01T00:00:00Z", "description": "d"}
+    assert api.patch("/api/datasets/birds:d00/", later).json()["updated"] == claimed["updated"]
+
+
 def test_a_page_begins_where_the_last_one_ended_whatever_came_or_went(api: APIClient, birds: Project) -> None:
     first = api.get("/api/datasets/?project=birds").json()
     Dataset.objects.get(slug="birds:d19").delete()
