@@ -33,7 +33,7 @@ def download(request: HttpRequest, path: str, storage: Storage, source: Source) 
     Its ETag is its MD5, where that is known: without it nobody can tell that it still is the file of which they have
     a part. Who has all of it (If-None-Match) is told just that.
     """
-    etag = f'"{source.md5}"' if source.md5 else ""
+    etag = etag_of(source)
     headers = {"Accept-Ranges": "bytes", **({"ETag": etag} if etag else {})}
     known = parse_etags(request.headers.get("If-None-Match", ""))
     if etag and not {"*", etag, f"W/{etag}"}.isdisjoint(known):
@@ -51,6 +51,11 @@ def download(request: HttpRequest, path: str, storage: Storage, source: Source) 
     headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{source.size}"
     _, body = _begun(_cut(storage, source, part))
     return _streamed(request, body, 206, {**headers, **_told(path, len(part))})
+
+
+def etag_of(source: Source) -> str:
+    """Its MD5, or "" where that is not known."""
+    return f'"{source.md5}"' if source.md5 else ""
 
 
 def whole(

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 
 from django.http.response import HttpResponseBase
+from django.utils.http import parse_etags
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers, status
@@ -18,6 +19,7 @@ from rest_framework.response import Response
 
 from crunch_tasks.errors import CrunchError, ObjectMissing, Refused
 from server import streaming
+from server.api import tags
 from server.api.base import problems
 from server.api.fields import ActSerializer
 from server.api.parts import DatasetPart
@@ -37,6 +39,10 @@ RANGES = [
 ETAG = OpenApiParameter(
     "ETag", str, OpenApiParameter.HEADER, response=[200, 206, 304], description="The file's MD5, where it is known."
 )
+CONDITIONS = [
+    OpenApiParameter("If-Match", str, OpenApiParameter.HEADER, description="The ETag of the file to be replaced."),
+    OpenApiParameter("If-None-Match", str, OpenApiParameter.HEADER, description="`*`: only if there is no such file."),
+]
 REPLACE = "Take the place of a file that was added earlier."
 
 _log = logging.getLogger(__name__)
@@ -165,17 +171,27 @@ class FileView(FilesPart):
 
     @extend_schema(
         operation_id="datasets_file_put",
-        parameters=[PATH, OpenApiParameter("replace", bool, description=REPLACE)],
+        parameters=[PATH, *CONDITIONS, OpenApiParameter("replace", bool, description=REPLACE)],
         request={streaming.OCTETS: OpenApiTypes.BINARY},
-        responses={201: ArrivedSerializer, **problems(400, 401, 403, 404, 409, 411, 413, 415, 503)},
+        responses={201: ArrivedSerializer, **problems(400, 401, 403, 404, 409, 411, 412, 413, 415, 503)},
     )
     def put(self, request: Request, slug: str, path: str) -> Response:  # noqa: ARG002
-        """Add the body as a file of the dataset, an input of its next run. 409: the dataset takes none, or not this."""
+        """Add the body as a file of the dataset, an input of its next run. 409: the dataset takes none, or not this.
+
+        412: the file that is there is another than the headers say.
+        """
         dataset = self.dataset()
         asked = ReplaceSerializer(data=request.query_params)
         asked.is_valid(raise_exception=True)
         with self.asking(dataset):
-            arrived = uploads.store(actor_of(request), dataset, path, request._request, **asked.validated_data)
+            arrived = uploads.store(
+                actor_of(request),
+                dataset,
+                path,
+                request._request,
+                check=lambda: _check_unchanged(request, dataset, path),
+                **asked.validated_data,
+            )
         return Response(ArrivedSerializer(arrived).data, status=status.HTTP_201_CREATED)
 
 
@@ -207,6 +223,21 @@ class EndView(FilesPart):
         with self.asking(dataset):
             arrived = direct_uploads.end(actor_of(request), dataset, **asked.validated_data)
         return Response(ArrivedSerializer(arrived).data, status=status.HTTP_201_CREATED)
+
+
+def _check_unchanged(request: Request, dataset: Dataset, path: str) -> None:
+    """Raises tags.Changed unless the file that is there is as If-Match and If-None-Match say."""
+    wanted, unwanted = (request.headers.get(name) for name in ("If-Match", "If-None-Match"))
+    if wanted is None and unwanted is None:
+        return
+    found = files.find(dataset, path)
+    there = set() if found is None else {"*", streaming.etag_of(found[1])} - {""}
+    if not {*there, *(f"W/{etag}" for etag in there)}.isdisjoint(parse_etags(unwanted or "")):
+        raise tags.Changed(f"There is a file {path!r} already.")
+    if wanted is not None and there.isdisjoint(parse_etags(wanted)):
+        raise tags.Changed(
+            f"{path!r} is not the file of this ETag, or nobody knows its MD5 here. Look at what is there now."
+        )
 
 
 def _listed(file: files.File, base: str) -> dict[str, Any]:

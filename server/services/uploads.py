@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import IO, Any
@@ -48,8 +48,19 @@ class Arrived:
     md5: str
 
 
-def store(actor: Actor, dataset: Dataset, path: str, request: HttpRequest, *, replace: bool) -> Arrived:
+def store(
+    actor: Actor,
+    dataset: Dataset,
+    path: str,
+    request: HttpRequest,
+    *,
+    replace: bool,
+    check: Callable[[], None] = lambda: None,
+) -> Arrived:
     """Put the request's body there as this file; with `replace` also in place of one that was added earlier.
+
+    `check` raises when its sender does not want it there; it looks before the body is read, and while nobody else sends
+    this file.
 
     Raises Refused, CrunchError of the storage, and Dataset.DoesNotExist when it was deleted meanwhile.
     """
@@ -57,11 +68,13 @@ def store(actor: Actor, dataset: Dataset, path: str, request: HttpRequest, *, re
     refuse_unready(dataset)
     refuse_name(path)
     storage, prefix = files.place(dataset, TIMEOUT_S)
+    check()
     refuse_taken(storage, dataset, path, replace=replace)
     with tempfile.SpooledTemporaryFile(LARGE) as file:
         md5 = _receive(request, size, file)
         content: Any = FileContent(file, path, size, md5)  # type: ignore[arg-type]
         with alone(dataset, path):
+            check()
             refuse_taken(storage, dataset, path, replace=replace)
             storage.send(content, prefix + path, lambda: refuse_unready(Dataset.objects.get(pk=dataset.pk)))
             storage.flush()

@@ -250,6 +250,25 @@ def test_a_file_that_is_there_is_replaced_only_when_asked_to(api: APIClient, dat
     assert (folder / "a").read_bytes() == b"new"
 
 
+def test_a_file_is_sent_only_if_what_is_there_is_what_its_sender_knows(
+    api: APIClient, dataset: Dataset, folder: Path
+) -> None:
+    query = "?replace=true"
+    for headers in ({"HTTP_IF_MATCH": "*"}, {"HTTP_IF_MATCH": '"0"'}, {"HTTP_IF_MATCH": "0"}):
+        assert send(api, "a", b"new", query, **headers).status_code == 412
+    assert send(api, "a", b"first", query, HTTP_IF_NONE_MATCH="*").status_code == 201
+    refused = send(api, "a", b"second", query, HTTP_IF_NONE_MATCH="*")
+    assert (refused.status_code, refused.json()["code"]) == (412, "changed")
+    assert refused.json()["detail"] == "There is a file 'a' already."
+    # Of what no run published nobody knows the MD5 here.
+    md5 = hashlib.md5(b"first").hexdigest()
+    assert send(api, "a", b"second", query, HTTP_IF_MATCH=f'"{md5}"').status_code == 412
+    assert send(api, "a", b"second", HTTP_IF_MATCH="*").json()["code"] == "exists"
+    assert (folder / "a").read_bytes() == b"first"
+    assert send(api, "a", b"second", query, HTTP_IF_MATCH="*", HTTP_IF_NONE_MATCH='"0"').status_code == 201
+    assert (folder / "a").read_bytes() == b"second"
+
+
 def test_what_the_page_refuses_is_refused(
     api: APIClient, alice: User, dataset: Dataset, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -295,3 +295,21 @@ def test_an_address_of_aws_is_the_buckets_own_in_its_region() -> None:
     assert signed.address.startswith("https://birds.s3.eu-west-1.amazonaws.com/a%20b?")
     assert "content-length%3Bcontent-md5%3Bcontent-type%3Bhost" in signed.address
     assert signed.headers == {"Content-MD5": "ndTkYSaMgDT1yFZOFVxnpg==", "Content-Type": "text/plain"}
+
+
+def test_of_two_who_replace_a_file_that_they_read_the_second_is_refused(
+    storage: Storage, alice: User, dataset: Dataset
+) -> None:
+    api, path = signed_in(alice), f"/api/datasets/{dataset.slug}/files/a"
+
+    def send(data: bytes, **headers: str) -> int:
+        octets = {"content_type": "application/octet-stream", "headers": headers}
+        return int(api.generic("PUT", f"{path}?replace=true", data, **octets).status_code)
+
+    assert send(b"old") == 201
+    read = api.get(path)["ETag"]
+    assert send(b"new", **{"If-Match": f'"0", {read}'}) == 201
+    assert send(b"newer", **{"If-Match": read}) == 412
+    assert send(b"newer", **{"If-Match": f"W/{api.get(path)['ETag']}"}) == 412
+    assert send(b"newer", **{"If-None-Match": api.get(path)["ETag"]}) == 412
+    assert list(kept(storage).values()) == [b"new"]
