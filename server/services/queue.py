@@ -32,9 +32,8 @@ NAMED = 5
 _WAITS = "d.state = 'unprocessed' AND NOT d.locked"
 _EXPIRED = "d.state = 'running' AND d.lease_expires <= %s AND NOT d.locked"
 
-# From one text of needs to the next in the index: Django has no words for a query that steps. What has expired is asked
-# for along with it: each query more is felt in a claim.
-_KINDS = f"""
+# From one text of needs to the next in the index: Django has no words for a query that steps.
+_HEADS = f"""
 WITH RECURSIVE ready(project, own) AS ({{projects}}), kind(project, own, needs) AS (
     SELECT project, own, (
         SELECT d.needs FROM server_dataset AS d
@@ -56,6 +55,10 @@ SELECT project, own, needs, (
     ORDER BY d.priority DESC, d.item_ptr_id LIMIT 1
 )
 FROM kind WHERE needs IS NOT NULL
+"""  # noqa: S608 - of this file's own words
+
+# A claim asks for it along with the first one: each query more is felt there.
+_EXPIRED_KINDS = f"""
 UNION ALL
 SELECT DISTINCT ready.project, own, d.needs, CAST(NULL AS integer), CAST(NULL AS bigint)
 FROM server_dataset AS d JOIN ready ON ready.project = d.project_id WHERE {_EXPIRED}
@@ -104,7 +107,7 @@ def peek(projects: QuerySet[Project], offer: Offer = NO_OFFER) -> Dataset | None
 
 def unfit(projects: QuerySet[Project], offer: Offer) -> str:
     """A sentence on the datasets of these projects that wait and do not fit the offer; empty when none waits."""
-    heads, _ = _kinds(projects.filter(paused=False))
+    heads, _ = _kinds(projects.filter(paused=False), expired=False)
     slugs = dict(Project.objects.filter(pk__in={head.project for head in heads}).values_list("pk", "slug"))
     asking = {f"{slugs[head.project]} asks for {head.lacking(offer)}" for head in heads if not head.fits(offer)}
     times = forecast.too_long(slugs.keys(), offer.seconds)
@@ -138,7 +141,7 @@ def check_kinds(project: Project, needs: Collection[str]) -> None:
     """
     if not (asked := {text for text in needs if text}):
         return
-    heads, _ = _kinds(Project.objects.filter(pk=project.pk))
+    heads, _ = _kinds(Project.objects.filter(pk=project.pk), expired=False)
     there = {head.needs for head in heads}
     if len(there | asked) > MOST_KINDS:
         told = f"Datasets that wait in a project ask for at most {MOST_KINDS} different things. Ask in rounder numbers."
@@ -187,7 +190,7 @@ def _fitting(projects: QuerySet[Project], offer: Offer) -> tuple[list[_Head], Da
     that it fits; no query where no lease has.
     """
     open_ones = projects.filter(paused=False)
-    heads, expired = _kinds(open_ones)
+    heads, expired = _kinds(open_ones, expired=True)
     slow = forecast.too_long({kind.project for kind in (*heads, *expired)}, offer.seconds)
     late = Dataset.objects.none()
     if expired:
@@ -198,30 +201,33 @@ def _fitting(projects: QuerySet[Project], offer: Offer) -> tuple[list[_Head], Da
     return [head for head in heads if head.project not in slow and head.fits(offer)], late
 
 
-def _kinds(projects: QuerySet[Project]) -> tuple[list[_Head], list[_Kind]]:
+def _kinds(projects: QuerySet[Project], *, expired: bool) -> tuple[list[_Head], list[_Kind]]:
     """The first dataset that waits of each project and of each text of needs in it, the next of all first: two looks
-    into the claim index for each, however many datasets of others come before. And the kinds of expired leases.
+    into the claim index for each, however many datasets of others come before. And, if asked, the kinds of `expired`
+    leases.
     """
     try:
-        query, values = kinds(projects)
+        query, values = kinds(projects, expired=expired)
     except EmptyResultSet:
         return [], []
     with connection.cursor() as cursor:
         cursor.execute(query, values)
         rows = cursor.fetchall()
     heads = [_Head(project, own, needs, (-priority, pk)) for project, own, needs, priority, pk in rows if pk]
-    expired = [_Kind(project, own, needs) for project, own, needs, _, pk in rows if not pk]
-    return sorted(heads, key=attrgetter("rank")), expired
+    late = [_Kind(project, own, needs) for project, own, needs, _, pk in rows if not pk]
+    return sorted(heads, key=attrgetter("rank")), late
 
 
-def kinds(projects: QuerySet[Project]) -> tuple[str, tuple[Any, ...]]:
+def kinds(projects: QuerySet[Project], *, expired: bool = True) -> tuple[str, tuple[Any, ...]]:
     """The query, and its values, for each project and text of needs of a dataset that can be claimed: the project's id
-    and its own needs, that text, and priority and id of the first such dataset that waits, or none of those for expired
-    leases. Raises EmptyResultSet for no projects.
+    and its own needs, that text, and priority and id of the first such dataset that waits, or none of those for
+    `expired` leases. Raises EmptyResultSet for no projects.
     """
     query, values = projects.order_by().values("pk", "needs").query.sql_with_params()
+    if not expired:
+        return _HEADS.format(projects=query), values
     now = connection.ops.adapt_datetimefield_value(timezone.now())
-    return _KINDS.format(projects=query), (*values, now)
+    return (_HEADS + _EXPIRED_KINDS).format(projects=query), (*values, now)
 
 
 def _first_rank(rows: QuerySet[Dataset]) -> tuple[int, int] | None:
