@@ -47,6 +47,7 @@ The settings `--url`, `--token`, `--storage-settings` and `--directory` are bett
 | 3 | nothing to process (`next`, and `run` when the server gives no claim), or no time for it |
 | 4 | the lease was lost: another client has the dataset, or it was reset |
 | 130, 143 | stopped by Ctrl-C or SIGTERM |
+| 141 | who read the output went away (`crunch export ... \\| head`) |
 
 `loop` ends with 1 if any run did, else with 4 if any run did, with 3 if there was no time for any, else with 0.
 """

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -143,7 +143,11 @@ def main(*words: str) -> None:
 def end_well(app: typer.Typer, args: list[str], name: str) -> None:
     """Run `app`, called `name`, with `args`; an error ends as a sentence on stderr and an exit code."""
     try:
-        app(args=args, prog_name=name)
+        try:
+            app(args=args, prog_name=name)
+        finally:
+            # Here, and not at Python's exit, is to be seen that nobody reads it any more.
+            sys.stdout.flush()
     except CrunchError as error:
         console(stderr=True).print(shown(f"crunch: {error}"), style="bold red", soft_wrap=True)
         sys.exit(error.exit_code)
@@ -151,14 +155,24 @@ def end_well(app: typer.Typer, args: list[str], name: str) -> None:
         sys.stderr.write("crunch: interrupted\n")
         sys.exit(128 + signal.SIGINT)
     except BrokenPipeError:
-        # Who read our output went away (`crunch files ... | head`); Python would complain once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)
+        _end_unread()
+    except SystemExit as end:
+        # Typer takes it for an error.
+        if isinstance(end.__context__, BrokenPipeError):
+            _end_unread()
+        raise
     except OSError as error:
         # A full or broken disk, wherever it is.
         place = f" ({error.filename})" if error.filename else ""
         console(stderr=True).print(shown(f"crunch: {error.strerror or error}{place}"), style="bold red", soft_wrap=True)
         sys.exit(1)
+
+
+def _end_unread() -> NoReturn:
+    """Who read our output went away (`crunch export ... | head`): end as others do whom that ends."""
+    # Python would complain once more at exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(128 + signal.SIGPIPE)
 
 
 def _show_warnings() -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +15,7 @@ import pytest
 from crunch_tasks.link.client import CrunchClient
 from flows import exchange
 from tests.acceptance.conftest import Answer
-from tests.support.site import Site
+from tests.support.site import CRUNCH, Site
 
 CSV = "\ufeffname,details,priority,mass,seen,latitude,longitude\n" + "".join(
     f'Robin {number},"a, b",{number},{number}.5,2022-03-0{number},{number},-{number}\n' for number in range(1, 6)
@@ -149,3 +152,16 @@ def test_projects_and_datasets_are_listed(site: Site, crunch: Callable[..., Answ
     assert crunch("list", "--project", "birds", "--state", "failed")[:2] == (0, "")
     code, _, err = crunch("list", "--project", "nope")
     assert (code, "no project 'nope'" in err) == (2, True)
+
+
+@pytest.mark.parametrize("size", [1, 300_000])
+@pytest.mark.parametrize("command", [("export",), ("export", "--format", "jsonl"), ("list", "--json")])
+def test_who_stops_reading_ends_a_command_without_a_word(site: Site, command: tuple[str, ...], size: int) -> None:
+    project = site.add_project(f"p{size}", "true\n")
+    site.client.create_datasets(project, [{"name": "d", "details": "x" * size}], skip_existing=True)
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = [CRUNCH, *command, "--project", project]
+    ended = subprocess.run(words, env=site.env, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (128 + signal.SIGPIPE, "")
