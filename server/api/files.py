@@ -28,8 +28,6 @@ from server.models import Dataset
 from server.permissions import Act, actor_of
 from server.services import direct_uploads, files, uploads
 
-AWAY = "The storage does not answer as it should. Try again in a while."
-
 PATH = OpenApiParameter("path", str, OpenApiParameter.PATH, description="The file's name below the dataset's folder.")
 RANGES = [
     OpenApiParameter("Range", str, OpenApiParameter.HEADER, description="One range of bytes, such as `bytes=100-`."),
@@ -115,7 +113,7 @@ class FilesPart(DatasetPart):
         except CrunchError as error:
             _log.warning("the storage of %s: %s", dataset.slug, error)
             told = actor_of(self.request).may(Act.SEE_MACHINES, dataset.project)
-            raise Refused(str(error) if told else AWAY, 503, "storage") from None
+            raise Refused(f"{files.AWAY}: {error}" if told else f"{files.AWAY}.", 503, "storage") from None
 
 
 class FilesView(FilesPart):

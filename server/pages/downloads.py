@@ -16,6 +16,7 @@ from crunch_tasks.files.storage import Storage
 from server import streaming
 from server.models import Dataset
 from server.pages import find
+from server.pages.allowed import allowed
 from server.permissions import Act
 from server.services import files
 
@@ -41,8 +42,8 @@ class FileView(View):
             raise Http404(GONE) from None
         except CrunchError as error:
             _log.warning("reading %r of %s: %s", path, owner.slug, error)
-            shown = {"dataset": owner, "problem": str(error)}
-            return render(request, "server/storage_away.html", shown, status=503)
+            told = {"away": files.AWAY, "problem": str(error), **allowed(request, owner.project)}
+            return render(request, "server/storage_away.html", {"dataset": owner, **told}, status=503)
 
     def answer(self, dataset: Dataset, path: str, storage: Storage, source: Source) -> HttpResponseBase:
         """What to answer with this file. Raises CrunchError when it cannot be read."""

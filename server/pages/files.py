@@ -10,7 +10,7 @@ from crunch_tasks.errors import CrunchError
 from server.models import Dataset
 from server.pages.paging import FILE_ROWS
 from server.pages.trees import Folder, tree
-from server.services.files import File, Listing, listing
+from server.services.files import AWAY, File, Listing, listing
 
 RECORDS = 200
 """The most records that a page shows."""
@@ -26,6 +26,7 @@ class ListingPage:
     listing: Listing
     page: Page[File]
     problem: str = ""
+    away: str = AWAY
 
     @property
     def tree(self) -> Folder:

@@ -26,6 +26,11 @@ from server.models import Dataset
 TIMEOUT_S = 10.0
 """How long a page, or a call, waits for one answer of the storage, in seconds."""
 
+AWAY = (
+    "The storage does not answer as it should. Try again in a while; if that does not help, tell who runs this server"
+)
+"""What anyone is told of it; why goes to members, after a colon."""
+
 LISTED = 10_000
 """The most files, and the most records, that are listed of a dataset."""
 

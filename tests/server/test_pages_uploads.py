@@ -189,4 +189,5 @@ def test_a_storage_that_is_away_is_said(editor: Client, dataset: Dataset, settin
     settings.STORAGES = {**settings.STORAGES, "default": default}
     answer = send(editor, dataset, "a", b"x")
     assert (answer.status_code, answer.json()["code"]) == (503, "storage")
+    assert "tell who runs this server: 'birds/one" in answer.json()["detail"]
     assert "sEcReT" not in answer.content.decode()
