@@ -106,7 +106,7 @@ def process(
         except WorkspaceError as error:
             outcome = Outcome(lease.claim.slug, Result.BLOCKED, now() - started, str(error))
         else:
-            outcome = _process_in(session, lease, options, workspace, turn, fits, past, started)
+            outcome = _carry_out(session, _new_run(session, lease, options, workspace, turn, fits), past, started)
         if outcome.result in (Result.BLOCKED, Result.NO_ROOM, Result.NO_TIME):
             # This machine's fault, not the dataset's. Kept until the session's end, so that a loop gets others.
             session.blocked.append((lease, stack.pop_all(), outcome.result))
@@ -114,22 +114,14 @@ def process(
     return outcome
 
 
-def _process_in(
-    session: Session,
-    lease: Lease,
-    options: RunOptions,
-    workspace: Workspace,
-    turn: Turn,
-    room: Room,
-    past: PastRuns,
-    started: float,
-) -> Outcome:
+def _new_run(
+    session: Session, lease: Lease, options: RunOptions, workspace: Workspace, turn: Turn, room: Room
+) -> DatasetRun:
     claim = lease.claim
-    outbox = Outbox(workspace.state)
-    run = DatasetRun(
+    return DatasetRun(
         claim=claim,
         lease=lease,
-        outbox=outbox,
+        outbox=Outbox(workspace.state),
         storage=session.storage(claim.ttl_s),
         workspace=workspace,
         options=options,
@@ -139,20 +131,24 @@ def _process_in(
         turn=turn,
         room=room,
     )
-    with Sender(session.client, outbox) as sender:
+
+
+def _carry_out(session: Session, run: DatasetRun, past: PastRuns, started: float) -> Outcome:
+    claim, root = run.claim, run.workspace.root
+    with Sender(session.client, run.outbox) as sender:
         result, note = _run_flow(session, run, sender)
     if run.summary is not None:
         run.summary.join()
     if not isinstance(run.error, NoRoom | NoTime | Stopped):
-        lease.stop(ended=result is not Result.UNDELIVERED and not run.is_unpromoted)
+        run.lease.stop(ended=result is not Result.UNDELIVERED and not run.is_unpromoted)
     if result is Result.LEASE_LOST:
         remove_overtaken(session.client, lambda: run.storage, claim.slug, claim.fence)
     if result is Result.COMPLETED:
         past.note(run.input_bytes, now() - started)
-    if result is Result.COMPLETED and options.cleanup:
+    if result is Result.COMPLETED and run.options.cleanup:
         published = {path: entry.md5 for path, entry in run.final_manifest.items()}
-        note = "\n".join(filter(None, (note, cleaning.clean_up(workspace, published))))
-    left = str(workspace.root) if workspace.root.exists() else ""
+        note = "\n".join(filter(None, (note, cleaning.clean_up(run.workspace, published))))
+    left = str(root) if root.exists() else ""
     return Outcome(claim.slug, result, now() - started, note, run.downloaded, run.uploaded, left)
 
 

@@ -14,8 +14,8 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import asdict, dataclass, field
-from itertools import count, islice
+from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 from uuid import UUID
 
@@ -36,43 +36,25 @@ from crunch_tasks.contract import DatasetState
 from crunch_tasks.errors import CrunchError, UsageError
 from crunch_tasks.link.client import CrunchClient
 from flows.burial import bury, running_of
+from flows.dispatch_rules import (
+    MOST_LEFT,
+    TRIES,
+    Dispatched,
+    choose,
+    is_of,
+    is_still_lost,
+    is_stuck,
+    slug_of,
+    told_left,
+    told_names,
+    told_stuck,
+    waits,
+)
 
 LOOK_S = 2.0
 PAGE = 200
-TRIES = 3
-"""Flow runs of one dataset that a dispatch sees end without having processed it, before it leaves it alone."""
-MOST_LEFT = 5
-"""Datasets left alone whose flow runs did not complete, before it stops: it is not they that are wrong."""
-NAMED = 5
-"""Datasets that failed, or were left alone, which its last words name."""
-REMEDY = (
-    "If no worker has what the dataset needs, start one that has it, or ask for less on the dataset's page or its "
-    "project's. Then dispatch again."
-)
-"""What to do about a dataset that no worker was given."""
-PENDING_FOR = dt.timedelta(minutes=3)
-"""A flow run that a worker took so long ago and that does not begin is told of: the worker may have died with it."""
 AT_ONCE = 10
 """Runs at once on a work pool that has no limit."""
-
-
-@dataclass
-class Dispatched:
-    """What a dispatch did: how many flow runs it saw begin, the datasets that none of theirs processed, and those of
-    which one failed.
-    """
-
-    project: str
-    runs: int = 0
-    left: list[str] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
-
-    @property
-    def exit_code(self) -> int:
-        return 1 if self.left or self.failed else 0
-
-    def as_json(self) -> dict[str, Any]:
-        return {**asdict(self), "exit_code": self.exit_code}
 
 
 def find_deployment(prefect: SyncPrefectClient, name: str) -> DeploymentResponse:
@@ -89,12 +71,6 @@ def limit_of(prefect: SyncPrefectClient, pool: str) -> int:
     """The work pool's own, or AT_ONCE when it takes any number of runs at once."""
     limit = prefect.read_work_pool(pool).concurrency_limit
     return AT_ONCE if limit is None else limit
-
-
-def choose(waiting: Iterable[str], busy: Sequence[str], left: AbstractSet[str], limit: int) -> Iterator[str]:
-    """Which datasets to schedule now: those that wait and have no run, as many as `limit` allows beside `busy` ones."""
-    free = (slug for slug in waiting if slug not in busy and slug not in left)
-    return islice(free, max(0, limit - len(busy)))
 
 
 @dataclass
@@ -135,14 +111,10 @@ class Dispatch:
             told = words
             if busy:
                 self._check_workers()
-            if once or not (self._is_busy(busy) or self._may_come_back()):
+            if once or not (is_of(self.project, busy) or self._may_come_back()):
                 self._name(sorted(self.left), "left alone", "What was said of each tells why.")
                 return Dispatched(self.project, self.runs, sorted(self.left), [] if once else self._failed())
             time.sleep(LOOK_S)
-
-    def _is_busy(self, busy: Sequence[str]) -> bool:
-        """Whether runs for this project are scheduled or running; others may use the same deployment."""
-        return any(slug.startswith(f"{self.project}:") for slug in busy)
 
     def _may_come_back(self) -> bool:
         """Whether a dataset is being processed that might be given back, and could be scheduled then."""
@@ -163,8 +135,7 @@ class Dispatch:
 
     def _name(self, slugs: Sequence[str], what: str, why: str) -> None:
         if slugs:
-            names = ", ".join(slugs[:NAMED]) + (" and others" if len(slugs) > NAMED else "")
-            self.say(f"{len(slugs)} {what}: {names}. {why}")
+            self.say(told_names(slugs, what, why))
 
     @property
     def runs(self) -> int:
@@ -176,10 +147,10 @@ class Dispatch:
         active = self._active()
         rows = list(self._list(lease="expired"))
         self.lost = {str(row["slug"]): int(row["attempt"]) for row in rows}
-        if self._bury_lost({_slug(run) for run in active}):
+        if self._bury_lost({slug_of(run) for run in active}):
             active = self._active()
         self._tell_pending(active)
-        busy = [_slug(run) for run in active]
+        busy = [slug_of(run) for run in active]
         waiting = self._waiting([str(row["slug"]) for row in rows if not row["locked"]])
         # A dataset that was not scheduled after all leaves its place to the next.
         while chosen := list(choose(waiting, busy, self.left, self.limit)):
@@ -218,7 +189,7 @@ class Dispatch:
                     return False
                 self.seen[slug].add(run.id)
                 return True
-            if not self._still_waits(slug):
+            if not waits(self.client.get_dataset(slug), self.lost):
                 return False
             if len(self.seen[slug]) >= TRIES:
                 self._leave(slug, run)
@@ -245,38 +216,17 @@ class Dispatch:
 
     def _tell_pending(self, active: Iterable[FlowRun]) -> None:
         """Say once of each flow run that keeps its place and does not begin what it is and what ends it."""
-        since = dt.datetime.now(dt.UTC) - PENDING_FOR
+        now = dt.datetime.now(dt.UTC)
         for run in active:
-            state = run.state
-            if state is None or state.type != StateType.PENDING or run.id in self.said_pending:
-                continue
-            if state.timestamp < since:
+            if run.id not in self.said_pending and is_stuck(run, now):
                 self.said_pending.add(run.id)
-                self.say(
-                    f"{_slug(run)}: a worker took its flow run {run.name}, which does not begin. If that worker has "
-                    f"died, `prefect flow-run cancel {run.id}` frees its place; an automation of `crunch up` and of "
-                    "`python -m deployments` does it in the end."
-                )
-
-    def _still_waits(self, slug: str) -> bool:
-        """Whether a claim could take the dataset now: its run, another dispatch's, may have come and gone meanwhile."""
-        dataset = self.client.get_dataset(slug)
-        return bool(dataset["state"] == DatasetState.UNPROCESSED.value) or self._is_still_lost(dataset)
-
-    def _is_still_lost(self, dataset: Mapping[str, Any]) -> bool:
-        """Whether nobody has taken the dataset over since its lease was seen to have expired."""
-        attempt = self.lost.get(str(dataset["slug"]))
-        return bool(dataset["state"] == DatasetState.RUNNING.value and dataset["attempt"] == attempt)
+                self.say(told_stuck(run))
 
     def _leave(self, slug: str, last: FlowRun) -> None:
         self.left.add(slug)
-        why = "Prefect's pages say why."
-        if last.state_type == StateType.COMPLETED:
-            # It ended as Idle: the server gave the dataset to no worker that asked.
-            why = f"{(last.state and last.state.message) or why} {REMEDY}"
-        else:
+        if last.state_type != StateType.COMPLETED:
             self.broken.add(slug)
-        self.say(f"{slug} is left alone: {TRIES} flow runs ended without processing it. {why}")
+        self.say(told_left(slug, last))
         if len(self.broken) >= MOST_LEFT:
             raise CrunchError(
                 f"{len(self.broken)} datasets had {TRIES} flow runs each, and none processed its dataset. Look at "
@@ -303,13 +253,9 @@ class Dispatch:
         # In this order: a run that takes the dataset over is alive, and one that does so after the second look is not
         # among those of the first.
         running = {slug: running_of(self.prefect, slug) for slug in lost}
-        dead = [slug for slug in lost if self._is_still_lost(self.client.get_dataset(slug))]
+        dead = [slug for slug in lost if is_still_lost(self.client.get_dataset(slug), self.lost)]
         for slug in dead:
             self.buried.add((slug, self.lost[slug]))
             self.say(f"{slug}: its client is gone, its lease expired.")
             bury(self.prefect, running[slug])
         return bool(dead)
-
-
-def _slug(run: FlowRun) -> str:
-    return str(run.parameters.get("slug", ""))

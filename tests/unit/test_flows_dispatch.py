@@ -16,7 +16,8 @@ from prefect.client.schemas.objects import TERMINAL_STATES, StateType
 from crunch_tasks.contract import ClaimRequest
 from crunch_tasks.testing import FakeServer
 from flows import dispatch as module
-from flows.dispatch import Dispatch, choose, limit_of
+from flows.dispatch import Dispatch, limit_of
+from flows.dispatch_rules import choose
 
 
 @pytest.mark.parametrize(
