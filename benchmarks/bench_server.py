@@ -1,19 +1,20 @@
 """`make bench-server`: each page and each call that answers one page of rows, with few datasets and with very many.
 
-On PostgreSQL, through Django's test client: the work of the server and its database, without a network. It prints the
-medians side by side, and how PostgreSQL goes about the queries of the project's page.
+On PostgreSQL, through Django's test client: the work of the server and its database, without a network. Each call is
+made of few and of very many in turns, so that what else slows the machine slows both. It prints the medians side by
+side, and how PostgreSQL goes about the queries of the project's page.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
-import os
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from benchmarks import in_process
 from tests.support.servers import Postgres, crunch_server, postgres
 
 if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
     from django.test import Client
 
 FEW, MANY = 1_000, 1_000_000
@@ -41,42 +43,44 @@ HOT = [
 
 
 @dataclass(frozen=True)
-class Call:
-    """Something that is measured, by its name."""
+class Side:
+    """One of the two databases, and what is measured in it, by name."""
 
-    name: str
-    do: Callable[[], Any]
+    connection: BaseDatabaseWrapper
+    browser: Client
+    calls: dict[str, Callable[[], Any]]
 
 
 def main() -> None:
     in_process.set_up()
-    with postgres() as cluster:
-        few = _measured(cluster, FEW, explain=False)
-        many = _measured(cluster, MANY, explain=True)
-    print(f"\n| | ms at {FEW:,} | ms at {MANY:,} | x |\n|---|---:|---:|---:|")
-    for name, before in few.items():
-        print(f"| {name} | {before:.1f} | {many[name]:.1f} | {many[name] / before:.2f} |")
+    with ExitStack() as stack:
+        cluster = stack.enter_context(postgres())
+        few = _side(stack, cluster, FEW)
+        many = _side(stack, cluster, MANY)
+        middle = _middle_of_updated(MANY)
+        for path in (middle, *HOT):
+            _explain(many.browser, path)
+        print(f"\n| | ms at {FEW:,} | ms at {MANY:,} | x |\n|---|---:|---:|---:|")
+        for name in few.calls:
+            before, after = _medians_ms(few, many, name)
+            print(f"| {name} | {before:.1f} | {after:.1f} | {after / before:.2f} |", flush=True)
 
 
-def _measured(cluster: Postgres, count: int, *, explain: bool) -> dict[str, float]:
-    """Milliseconds of each call, in a new database with `count` datasets."""
+def _side(stack: ExitStack, cluster: Postgres, count: int) -> Side:
+    """A new database with `count` datasets, and a server on it."""
     from benchmarks.server_rows import fill
 
-    with in_process.database(cluster.new_database()):
-        began = time.perf_counter()
-        fill(count)
-        print(f"{count:,} datasets filled in in {time.perf_counter() - began:.0f} s", file=sys.stderr)
-        browser = in_process.alice()
-        found = {call.name: _median_ms(call.do) for call in _calls(browser, count)}
-        found["API claim, through HTTP"] = _over_http()
-        if explain:
-            _explain(browser, _middle_of_updated(count))
-            for path in HOT:
-                _explain(browser, path)
-        return found
+    address = cluster.new_database()
+    connection = stack.enter_context(in_process.database(address))
+    began = time.perf_counter()
+    fill(count)
+    print(f"{count:,} datasets filled in in {time.perf_counter() - began:.0f} s", file=sys.stderr)
+    browser = in_process.alice()
+    calls = _calls(browser, count)
+    return Side(connection, browser, calls | {"API claim, through HTTP": _claim_over_http(stack, address)})
 
 
-def _calls(browser: Client, count: int) -> list[Call]:
+def _calls(browser: Client, count: int) -> dict[str, Callable[[], Any]]:
     middle = f"sample-{count // 2:07}"
     dataset = f"birds:{middle}"
     number = browser.get(f"/api/datasets/{dataset}/").json()["id"]
@@ -107,12 +111,13 @@ def _calls(browser: Client, count: int) -> list[Call]:
         "API next": "/api/next/",
     }
     claimed: list[dict[str, Any]] = []
-    return [
-        *(Call(name, partial(_get, browser, path)) for name, path in paths.items()),
-        Call("API claim", lambda: claimed.append(_claim(browser, len(claimed)))),
-        Call("API status", lambda: _start(browser, claimed.pop(0))),
-        Call("failures (with the number of failed ones)", partial(_get, browser, f"{PROJECT}failures")),
-    ]
+    numbers = itertools.count()
+    return {
+        **{name: partial(_get, browser, path) for name, path in paths.items()},
+        "API claim": lambda: claimed.append(_claim(browser, next(numbers))),
+        "API status": lambda: _start(browser, claimed.pop(0)),
+        "failures (with the number of failed ones)": partial(_get, browser, f"{PROJECT}failures"),
+    }
 
 
 def _middle_of_updated(count: int) -> str:
@@ -135,26 +140,22 @@ def _claim(browser: Client, number: int) -> dict[str, Any]:
     return found
 
 
-def _over_http() -> float:
-    """Milliseconds of a claim by a client that keeps its connection, from a server of one process."""
-    address = os.environ["CRUNCH_DATABASE_URL"]
-    with tempfile.TemporaryDirectory() as folder:
-        server_at = Path(folder) / "server"
-        with (
-            crunch_server(server_at, database_url=address, users=("bob",)) as server,
-            server.client("bob") as http,
-        ):
-            numbers = itertools.count()
+def _claim_over_http(stack: ExitStack, address: str) -> Callable[[], None]:
+    """A claim by a client that keeps its connection, from a server of one process that has answered some."""
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    server = stack.enter_context(crunch_server(folder / "server", database_url=address, users=("bob",)))
+    http = stack.enter_context(server.client("bob"))
+    numbers = itertools.count()
 
-            def claim() -> None:
-                body = {"project": "birds", "request_id": f"http{next(numbers)}", "client": "bench"}
-                answer = http.post("/api/claims/", json=body)
-                if answer.status_code != 201:
-                    raise RuntimeError(f"A claim was answered {answer.status_code}: {answer.text[:500]}")
+    def claim() -> None:
+        body = {"project": "birds", "request_id": f"http{next(numbers)}", "client": "bench"}
+        answer = http.post("/api/claims/", json=body)
+        if answer.status_code != 201:
+            raise RuntimeError(f"A claim was answered {answer.status_code}: {answer.text[:500]}")
 
-            for _ in range(TIMES // 2):
-                claim()  # A server that has just begun imports and connects.
-            return _median_ms(claim)
+    for _ in range(TIMES // 2):
+        claim()
+    return claim
 
 
 def _start(browser: Client, claim: dict[str, Any]) -> None:
@@ -169,14 +170,17 @@ def _expect(status: int, answer: Any) -> Any:
     return answer
 
 
-def _median_ms(do: Callable[[], Any]) -> float:
-    times = []
-    do()  # What is read or compiled once is no part of it.
-    for _ in range(TIMES):
-        began = time.perf_counter()
-        do()
-        times.append(1000 * (time.perf_counter() - began))
-    return statistics.median(times)
+def _medians_ms(few: Side, many: Side, name: str) -> tuple[float, float]:
+    """Milliseconds of the call on each side, made in turns."""
+    times: tuple[list[float], list[float]] = [], []
+    for turn in range(TIMES + 1):
+        for side, took in zip((few, many), times, strict=True):
+            in_process.use(side.connection)
+            began = time.perf_counter()
+            side.calls[name]()
+            if turn:  # What is read or compiled once is no part of it.
+                took.append(1000 * (time.perf_counter() - began))
+    return statistics.median(times[0]), statistics.median(times[1])
 
 
 def _explain(browser: Client, path: str) -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
     from django.test import Client
 
 
@@ -25,8 +26,8 @@ def set_up() -> None:
 
 
 @contextmanager
-def database(url: str) -> Iterator[None]:
-    """The database at `url` in place of the settings' one, with its tables."""
+def database(url: str) -> Iterator[BaseDatabaseWrapper]:
+    """The database at `url` in place of the settings' one, with its tables. Yields its connection, for `use`."""
     from django.core.management import call_command
     from django.db import connections
     from django.db.utils import ConnectionHandler
@@ -35,14 +36,31 @@ def database(url: str) -> Iterator[None]:
 
     os.environ["CRUNCH_DATABASE_URL"] = url
     before = connections["default"]
-    connections["default"] = ConnectionHandler({"default": environment.database()})["default"]
+    ours = ConnectionHandler({"default": environment.database()})["default"]
+    use(ours)
     try:
         call_command("migrate", verbosity=0)
-        yield
+        # A pool belongs to an alias: two databases at once need two.
+        _close(ours)
+        ours.alias = url
+        connections[url] = ours
+        yield ours
     finally:
-        connections["default"].close()
-        cast(Any, connections["default"]).close_pool()
-        connections["default"] = before
+        del connections[url]
+        _close(ours)
+        use(before)
+
+
+def _close(connection: BaseDatabaseWrapper) -> None:
+    connection.close()
+    cast(Any, connection).close_pool()
+
+
+def use(connection: BaseDatabaseWrapper) -> None:
+    """Let this connection be the one that the server uses."""
+    from django.db import connections
+
+    connections["default"] = connection
 
 
 def alice() -> Client:

@@ -48,8 +48,8 @@ FROM generate_series(1, %(count)s) AS n, generate_series(1, %(steps)s) AS step
 # Each dataset has a place: of few as of many, the first thousand places are a thousand datasets'.
 _PLACES = """
 INSERT INTO server_attribute (item_id, place_in_id, kind, key, latitude, longitude)
-SELECT %(first)s + n, %(project)s, 'lat-long', 'origin', n * 7919 %% 1600 / 10.0 - 80,
-    n * 10473 %% 3600 / 10.0 - 180
+SELECT %(first)s + n, %(project)s, 'lat-long', 'origin', n::bigint * 7919 %% 1600 / 10.0 - 80,
+    n::bigint * 10473 %% 3600 / 10.0 - 180
 FROM generate_series(1, %(count)s) AS n
 """
 
