@@ -228,7 +228,7 @@ def _check_unchanged(request: Request, dataset: Dataset, path: str) -> None:
     wanted, unwanted = (request.headers.get(name) for name in ("If-Match", "If-None-Match"))
     if wanted is None and unwanted is None:
         return
-    found = files.find(dataset, path)
+    found = files.find(Dataset.objects.get(pk=dataset.pk), path)
     there = set() if found is None else {"*", streaming.etag_of(found[1])} - {""}
     if not {*there, *(f"W/{etag}" for etag in there)}.isdisjoint(parse_etags(unwanted or "")):
         raise tags.Changed(f"There is a file {path!r} already.")

@@ -34,6 +34,7 @@ from server.services.uploads import (
     Arrived,
     alone,
     noted,
+    refuse_changed,
     refuse_name,
     refuse_taken,
     refuse_too_large,
@@ -103,8 +104,9 @@ def end(actor: Actor, dataset: Dataset, path: str, ticket: str) -> Arrived:
         try:
             if not _is_there(storage, key, arrived):
                 raise Refused(f"{path!r} did not arrive as it was sent. {THROUGH_SERVER}", 409, "not_as_sent")
-            refuse_unready(Dataset.objects.get(pk=dataset.pk))
-            refuse_taken(storage, dataset, path, replace=told["replace"])
+            fresh = Dataset.objects.get(pk=dataset.pk)
+            refuse_taken(storage, fresh, path, replace=told["replace"])
+            refuse_changed(fresh)
             storage.copy(key, prefix + path)
             # What is there instead is left: it may be somebody's who put it there by other ways.
             if not _is_there(storage, prefix + path, arrived):

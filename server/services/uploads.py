@@ -75,8 +75,10 @@ def store(
         content: Any = FileContent(file, path, size, md5)  # type: ignore[arg-type]
         with alone(dataset, path):
             check()
-            refuse_taken(storage, dataset, path, replace=replace)
-            storage.send(content, prefix + path, lambda: refuse_unready(Dataset.objects.get(pk=dataset.pk)))
+            # While the body came, a run may have published something, and the dataset may wait for its next one again.
+            fresh = Dataset.objects.get(pk=dataset.pk)
+            refuse_taken(storage, fresh, path, replace=replace)
+            storage.send(content, prefix + path, lambda: refuse_changed(fresh))
             storage.flush()
     return noted(actor, dataset, Arrived(path, size, md5))
 
@@ -126,6 +128,14 @@ def refuse_unready(dataset: Dataset) -> None:
             409,
             "not_unprocessed",
         )
+
+
+def refuse_changed(dataset: Dataset) -> None:
+    """Raises Refused unless the dataset takes files and no run has had it since the row was read."""
+    now = Dataset.objects.get(pk=dataset.pk)
+    refuse_unready(now)
+    if now.fence != dataset.fence:
+        raise Refused(f"A run has had {now.slug} meanwhile. Look at its files, and send it again.", 409, "busy")
 
 
 def refuse_name(path: str) -> None:

@@ -42,6 +42,16 @@ def kept(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(top)): file.read_bytes() for file in top.rglob("*") if file.is_file()}
 
 
+def publish(dataset: Dataset, folder: Path) -> None:
+    """As a run of fence 4 does, which made `result` and deleted `gone`; then the dataset waits for its next run."""
+    entries = {"result": Entry(hashlib.md5(b"result").hexdigest(), 6, 0)}
+    manifest = PublishedManifest(4, dataset.pk, Manifest(entries), deleted=("gone",)).to_bytes()
+    (folder / ".crunch").mkdir()
+    (folder / published_manifest(4)).write_bytes(manifest)
+    (folder / "result").write_bytes(b"result")
+    Dataset.objects.update(fence=4, manifest_fence=4, manifest_sha256=hashlib.sha256(manifest).hexdigest())
+
+
 def test_files_arrive_byte_for_byte_and_are_noted(editor: Client, dataset: Dataset, folder: Path) -> None:
     large = bytes(range(256)) * 40_000
     for path, name, data in (
@@ -126,21 +136,37 @@ def test_a_file_that_is_there_is_replaced_only_when_asked_to(editor: Client, dat
 
 
 def test_what_a_run_published_deleted_or_left_is_not_replaced(editor: Client, dataset: Dataset, folder: Path) -> None:
-    (folder / ".crunch").mkdir()
-    entries = {"result": Entry(hashlib.md5(b"result").hexdigest(), 6, 0)}
-    manifest = PublishedManifest(4, dataset.pk, Manifest(entries), deleted=("gone",)).to_bytes()
-    (folder / published_manifest(4)).write_bytes(manifest)
-    (folder / "result").write_bytes(b"result")
+    publish(dataset, folder)
     plan = folder / plan_path(5)
     plan.parent.mkdir(parents=True)
     plan.write_bytes(AttemptPlan(5, dataset.pk, Manifest({}), new=("leftover",)).to_bytes())
-    Dataset.objects.update(manifest_fence=4, manifest_sha256=hashlib.sha256(manifest).hexdigest())
     for path, code in (("result", "published"), ("gone", "deleted"), ("leftover", "left_behind")):
         answer = send(editor, dataset, path, b"x", "?replace")
         assert (answer.status_code, answer.json()["code"]) == (409, code)
         assert "Retry, taking the files as they are" in answer.json()["detail"]
     assert (folder / "result").read_bytes() == b"result"
     assert send(editor, dataset, "more", b"x").status_code == 201
+
+
+@pytest.mark.parametrize(("where", "code"), [("_receive", "published"), ("refuse_taken", "busy")])
+def test_what_a_run_publishes_while_a_file_comes_is_not_replaced(
+    editor: Client, dataset: Dataset, folder: Path, monkeypatch: pytest.MonkeyPatch, where: str, code: str
+) -> None:
+    """While its bytes come, and after all was looked at."""
+    send(editor, dataset, "result", b"added")
+    step, calls = getattr(uploads, where), []
+
+    def step_and_run(*args: Any, **options: Any) -> Any:
+        done = step(*args, **options)
+        calls.append(where)
+        if len(calls) == (2 if where == "refuse_taken" else 1):
+            publish(dataset, folder)
+        return done
+
+    monkeypatch.setattr(uploads, where, step_and_run)
+    late = send(editor, dataset, "result", b"other", "?replace")
+    assert (late.status_code, late.json()["code"]) == (409, code)
+    assert (folder / "result").read_bytes() == b"result"
 
 
 def test_nothing_is_added_to_a_dataset_that_is_claimed(
