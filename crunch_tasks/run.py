@@ -105,6 +105,7 @@ class DatasetRun:
         self.downloaded = 0
         self.uploaded = 0
         self.remarks: list[str] = []
+        self.has_begun = False
         self.finished = False
         self.is_unpromoted = False
         self.is_continued = False

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from contextvars import ContextVar
+from threading import Lock, Thread
 from typing import Any
 from uuid import UUID
 
@@ -30,12 +32,18 @@ from crunch_tasks.workflow import workflow
 from flows.artifact import TransferWatch, summary_beside
 from flows.burial import bury_earlier
 from flows.ending import ended, stopped
-from flows.kept_client import keep_client
+from flows.kept_client import is_away, keep_client
 from flows.leftovers import remove_overtaken
 from flows.past_runs import PastRuns
 from flows.report import Outcome, now
 from flows.session import OVERTAKEN, Session
 from flows.watch import CancelWatch, current_flow_runs
+
+SUMMARY_S = 5.0
+"""How much longer than all else the summary for Prefect may take, in seconds."""
+
+AGAIN_S = 1.0
+"""Seconds until a run that Prefect's server did not answer is begun again."""
 
 _current: ContextVar[DatasetRun] = ContextVar("the dataset run of this context")
 
@@ -44,6 +52,7 @@ _current: ContextVar[DatasetRun] = ContextVar("the dataset run of this context")
 def dataset_run(slug: str, project: str) -> Any:
     """Setup, Workflow, Upload. Its parameters are for people who look at it; what it needs is in the context."""
     run = _current.get()
+    run.has_begun = True
     context = FlowRunContext.get()
     if context is not None and context.flow_run is not None:
         run.flow_run_id = str(context.flow_run.id)
@@ -85,9 +94,10 @@ def process(
     room: Room = lambda _: None,
     *,
     in_time: bool = True,
+    made: Callable[[DatasetRun], None] = lambda _: None,
 ) -> Outcome:
     """Process the dataset of `lease`, to whatever end, and tell of it. Its files wait for `room`, its workflow for its
-    `turn`. `in_time`: only where it is expected to be done before the client's end.
+    `turn`. `in_time`: only where it is expected to be done before the client's end. `made` is given the run.
 
     A stop from outside (Ctrl-C, SIGTERM) passes on, after the dataset was released, or failed if Prefect cancelled.
     """
@@ -99,6 +109,7 @@ def process(
             past.check(size)
         room(size)
 
+    summary: Thread | None = None
     with ExitStack() as stack:
         stack.enter_context(lease)
         try:
@@ -106,11 +117,16 @@ def process(
         except WorkspaceError as error:
             outcome = Outcome(lease.claim.slug, Result.BLOCKED, now() - started, str(error))
         else:
-            outcome = _carry_out(session, _new_run(session, lease, options, workspace, turn, fits), past, started)
+            run = _new_run(session, lease, options, workspace, turn, fits)
+            made(run)
+            outcome = _carry_out(session, run, past, started)
+            summary = run.summary
         if outcome.result in (Result.BLOCKED, Result.NO_ROOM, Result.NO_TIME):
             # This machine's fault, not the dataset's. Kept until the session's end, so that a loop gets others.
             session.blocked.append((lease, stack.pop_all(), outcome.result))
     session.report.ended(outcome)
+    if summary is not None:
+        summary.join(SUMMARY_S)
     return outcome
 
 
@@ -137,8 +153,6 @@ def _carry_out(session: Session, run: DatasetRun, past: PastRuns, started: float
     claim, root = run.claim, run.workspace.root
     with Sender(session.client, run.outbox) as sender:
         result, note = _run_flow(session, run, sender)
-    if run.summary is not None:
-        run.summary.join()
     if not isinstance(run.error, NoRoom | NoTime | Stopped):
         run.lease.stop(ended=result is not Result.UNDELIVERED and not run.is_unpromoted)
     if result is Result.LEASE_LOST:
@@ -194,13 +208,11 @@ def _last_words(
     session: Session, run: DatasetRun, sender: Sender, flow_runs: Callable[[], Sequence[UUID]]
 ) -> LastWords:
     """What a run that is stopped from outside still does, once: its stage hears of the stop first, we at the end."""
-    are_said = False
+    once = Lock()
 
     def last_words(stop: BaseException) -> None:
-        nonlocal are_said
-        if are_said:
+        if not once.acquire(blocking=False):
             return
-        are_said = True
         with deaf():
             try:
                 said = stopped(run, sender, flow_runs(), stop)
@@ -212,18 +224,38 @@ def _last_words(
 
 
 def _in_prefect(session: Session, run: DatasetRun) -> None:
-    """Run the flow. Prefect breaking around a run that came to its own end changes nothing for the dataset."""
-    problem: object
-    try:
-        keep_client()
-        problem = dataset_run(run.claim.slug, str(run.claim.project["slug"]), return_state=True)
-    except Exception as error:  # noqa: BLE001 - whatever Prefect raises, the run is what counts
-        problem = error
-        if run.finished or run.error is not None:
-            session.report.say(f"Prefect could not keep the end of this run: {error}")
+    """Run the flow, once Prefect's server is there: it may be away for as long as the Crunch server may.
+
+    Prefect breaking around a run that came to its own end changes nothing for the dataset.
+    """
+    until = time.monotonic() + session.settings.server_patience_s
+    problem = _try_in_prefect(session, run)
+    if not run.has_begun and is_away(problem):
+        session.report.say(f"Prefect's server does not answer. {run.claim.slug} waits for it.")
+    while not run.has_begun and is_away(problem) and time.monotonic() < until:
+        try:
+            run.lease.check()
+        except CrunchError as error:
+            run.error = error
+            if isinstance(error, Stopped):
+                run.last_words(error)
+            return
+        time.sleep(AGAIN_S)
+        problem = _try_in_prefect(session, run)
     if not run.finished and run.error is None:
         run.lease.release(f"Prefect failed: {problem}")
         raise CrunchError(f"Prefect failed, so {run.claim.slug} was given back: {problem}")
+
+
+def _try_in_prefect(session: Session, run: DatasetRun) -> object:
+    """What became of the flow: its state, or what Prefect raised."""
+    try:
+        keep_client()
+        return dataset_run(run.claim.slug, str(run.claim.project["slug"]), return_state=True)
+    except Exception as error:  # noqa: BLE001 - whatever Prefect raises, the run is what counts
+        if run.finished or run.error is not None:
+            session.report.say(f"Prefect could not keep the end of this run: {error}")
+        return error
 
 
 def _own_flow_run(run: DatasetRun) -> list[UUID]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextvars
 from contextlib import ExitStack
 
+import httpx
 from prefect.context import SyncClientContext
 
 _kept: contextvars.ContextVar[ExitStack] = contextvars.ContextVar("what closes this context's client")
@@ -20,6 +21,11 @@ def keep_client() -> None:
         stack = ExitStack()
         stack.enter_context(SyncClientContext.get_or_create())
         _kept.set(stack)
+
+
+def is_away(problem: object) -> bool:
+    """Whether what Prefect raised says that its server did not answer."""
+    return isinstance(problem, httpx.TransportError) or "Failed to reach API" in str(problem)
 
 
 def close_client() -> None:

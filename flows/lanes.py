@@ -20,14 +20,13 @@ from crunch_tasks.errors import CrunchError, NothingFits, WorkspaceError
 from crunch_tasks.link.lease import Lease
 from crunch_tasks.run import Result
 from crunch_tasks.settings import LoopOptions, RunOptions
+from crunch_tasks.stopping import LAST_WORD_S, seconds_left
 from flows.budget import DiskBudget
 from flows.dataset import process
 from flows.kept_client import Contexts
+from flows.lane import LOOK_S, Lane
 from flows.report import Outcome
 from flows.session import Session
-
-LOOK_S = 0.5
-"""How often a waiting thread looks whether it was stopped, in seconds."""
 
 MOST_UNFIT = 3
 """So many datasets for which this machine has no room, or no time, end its loop, as it holds them until its end."""
@@ -37,24 +36,6 @@ MAX_AGAIN_S = 30.0
 """Seconds until a dataset is asked for again where there was none to be had for now; while idle it grows to the second.
 
 Ten thousand loops that wait for the end of a project would else ask the server more often than all that work."""
-
-
-class _Lane:
-    """One dataset on its way: its lease, and how far it is."""
-
-    def __init__(self, lease: Lease) -> None:
-        self.lease = lease
-        self.slug = lease.claim.slug
-        self.wants_room = False
-        self.is_ready = False
-        self.computes = False
-        self.has_computed = False
-        self.thread: threading.Thread | None = None
-
-    @property
-    def is_ahead(self) -> bool:
-        """Whether its workflow has not begun."""
-        return not self.computes and not self.has_computed
 
 
 class Lanes:
@@ -73,7 +54,7 @@ class Lanes:
         self.wait = loop.wait
         self.budget = None if loop.max_disk is None else DiskBudget(session.settings, loop.max_disk)
         self.outcomes: list[Outcome] = []
-        self._lanes: list[_Lane] = []
+        self._lanes: list[Lane] = []
         self._contexts = Contexts()
         self._changed = threading.Condition()
         self._error: BaseException | None = None
@@ -86,16 +67,18 @@ class Lanes:
 
     def run(self) -> None:
         """Process until none is left; `outcomes` tells how each run ended. Raises what kept the loop from going on."""
+        stop: BaseException | None = None
         with self._first_interrupt_is_gentle():
             try:
                 while self._goes_on():
                     with self._changed:
                         self._changed.wait(LOOK_S)
-            except BaseException:
+            except BaseException as error:
+                stop = error
                 self._stop("stopped by a signal", all_of_them=True)
                 raise
             finally:
-                self._join()
+                self._join(stop)
                 self._contexts.close()
         if self._error is not None:
             raise self._error
@@ -172,7 +155,7 @@ class Lanes:
         return sum(lane.is_ahead or lane.computes for lane in self._lanes)
 
     def _start(self, lease: Lease) -> None:
-        lane = _Lane(lease)
+        lane = Lane(lease)
         with self._changed:
             before = [other for other in self._lanes if other.slug == lease.claim.slug]
             self._lanes.append(lane)
@@ -185,18 +168,24 @@ class Lanes:
         )
         lane.thread.start()
 
-    def _thread(self, context: contextvars.Context, lane: _Lane, before: list[_Lane]) -> None:
+    def _thread(self, context: contextvars.Context, lane: Lane, before: list[Lane]) -> None:
         context.run(self._process, lane, before)
         self._contexts.give_back(context)
 
-    def _process(self, lane: _Lane, before: list[_Lane]) -> None:
+    def _process(self, lane: Lane, before: list[Lane]) -> None:
         for other in before:
             # Taken away from it and given to us again: its workspace is to be let go first.
             other.lease.overtaken()
-            self._wait_for(other)
+            while other.is_alive:
+                other.join()
         try:
             outcome = process(
-                self.session, lane.lease, self.options, lambda: self._turn(lane), lambda size: self._room(lane, size)
+                self.session,
+                lane.lease,
+                self.options,
+                lambda: self._turn(lane),
+                lambda size: self._room(lane, size),
+                made=lane.has,
             )
             with self._changed:
                 self.outcomes.append(outcome)
@@ -210,7 +199,7 @@ class Lanes:
                 self._ask_again = 0.0
                 self._changed.notify_all()
 
-    def _room(self, lane: _Lane, size: int) -> None:
+    def _room(self, lane: Lane, size: int) -> None:
         """Wait until the disk budget allows `size` bytes more, the dataset that was claimed first before the others."""
         if self.budget is None:
             return
@@ -232,7 +221,7 @@ class Lanes:
                 self._changed.notify_all()
 
     @contextlib.contextmanager
-    def _turn(self, lane: _Lane) -> Iterator[None]:
+    def _turn(self, lane: Lane) -> Iterator[None]:
         """Wait until one of the workers is free, the dataset that was claimed first before the others."""
         with self._changed:
             lane.is_ready = True
@@ -286,10 +275,20 @@ class Lanes:
                     lane.lease.interrupt(message)
             self._changed.notify_all()
 
-    def _join(self) -> None:
-        for lane in [*self._lanes]:
-            self._wait_for(lane)
-
-    def _wait_for(self, lane: _Lane) -> None:
-        while lane.thread is not None and lane.thread.is_alive():
-            lane.thread.join(LOOK_S)
+    def _join(self, stop: BaseException | None) -> None:
+        """Wait until all have ended. A stopped process has seconds: what hangs then, in Prefect's server that does not
+        answer, has its last words said from here.
+        """
+        lanes = [*self._lanes]
+        for lane in lanes:
+            while lane.is_alive and (stop is None or seconds_left() > LAST_WORD_S + LOOK_S):
+                lane.join()
+        speakers = [
+            threading.Thread(target=lane.run.last_words, args=(stop,), daemon=True)
+            for lane in lanes
+            if stop is not None and lane.is_alive and lane.run is not None
+        ]
+        for speaker in speakers:
+            speaker.start()
+        for speaker in speakers:
+            speaker.join(LAST_WORD_S)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -15,7 +16,9 @@ import pytest
 from crunch_tasks.contract import ClaimRequest
 from crunch_tasks.errors import ServerError
 from crunch_tasks.link.client import CrunchClient
+from deployments.local import free_port
 from tests.support.proxy import Fault, Proxy, proxy
+from tests.support.relay import relay
 from tests.support.site import GOOD_RUN, Site, until
 
 STATUSES = "/api/statuses/"
@@ -126,3 +129,26 @@ def test_a_page_with_status_200_is_no_server(site: Site, stranger: str, slug: st
     assert f"Is there a Crunch server at {stranger}?" in said
     assert len(Stranger.asked) == 1
     assert site.dataset(slug)["state"] == "unprocessed"
+
+
+def test_a_loop_waits_for_a_prefect_server_that_is_away(site: Site, tmp_path: Path) -> None:
+    workflow = f'touch "{tmp_path}/begun"\nuntil [ -e "{tmp_path}/go" ]; do sleep 0.1; done\n'
+    project = site.add_project("P", workflow)
+    slugs = [site.add_dataset(project, name, {"input.txt": b"x"}) for name in ("one", "two", "three")]
+    with relay(urlsplit(site.prefect_api).port or 0) as line:
+        # Prefect's own patience would take half a minute.
+        prefect = {"PREFECT_API_URL": f"{line.url}/api", "PREFECT_CLIENT_MAX_RETRIES": "0"}
+        loop = site.start("loop", "--prefetch", "0", **prefect)
+        until((tmp_path / "begun").exists, what="the first one's workflow")
+        there, line.target = line.target, free_port()
+        line.cut()
+        (tmp_path / "go").touch()
+        said = loop.stderr
+        assert said is not None
+        until(lambda: "Prefect's server does not answer. p:two waits" in said.readline(), what="the second one's word")
+        line.target = there
+        _, err = loop.communicate(timeout=120)
+    assert loop.returncode == 0, err
+    assert "Traceback" not in err
+    assert [site.dataset(slug)["state"] for slug in slugs] == ["completed"] * 3
+    assert site.statuses(slugs[1], effective=False) == GOOD_RUN

@@ -32,7 +32,7 @@ def test_what_the_server_gives_while_ctrl_c_comes_is_given_back(monkeypatch: pyt
                 thread.join()
         return lease
 
-    def process(_session: Any, lease: Lease, *_: Any) -> Any:
+    def process(_session: Any, lease: Lease, *_: Any, **__: Any) -> Any:
         with pytest.raises(Stopped, match="its loop was told to end"):
             lease.check()
         return SimpleNamespace(result=Result.RELEASED)
@@ -44,3 +44,34 @@ def test_what_the_server_gives_while_ctrl_c_comes_is_given_back(monkeypatch: pyt
     loop.run()
     assert [outcome.result for outcome in loop.outcomes] == [Result.RELEASED]
     assert "Ctrl-C again stops now" in said[0]
+
+
+def test_what_hangs_when_its_loop_is_stopped_is_given_back_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = FakeServer()
+    server.add_project("p")
+    server.add_dataset("p", "d")
+    client = server.client()
+    hangs, over = threading.Event(), threading.Event()
+    words: list[BaseException] = []
+
+    def claim(*, ahead: bool, **_: Any) -> Lease:
+        if ahead:
+            hangs.wait()
+            raise KeyboardInterrupt
+        return Lease(client, client.claim(ClaimRequest("r")), sent_at=boot_clock())
+
+    def process(*_: Any, made: Any) -> Any:
+        made(SimpleNamespace(last_words=words.append))
+        hangs.set()
+        over.wait()
+
+    monkeypatch.setattr(lanes, "process", process)
+    monkeypatch.setattr(lanes, "seconds_left", lambda: 5.0)
+    session: Any = SimpleNamespace(claim=claim, report=SimpleNamespace(say=lambda _: None))
+    loop = lanes.Lanes(session, RunOptions(), "p", LoopOptions())
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            loop.run()
+    finally:
+        over.set()
+    assert [type(word) for word in words] == [KeyboardInterrupt]
