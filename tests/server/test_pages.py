@@ -52,7 +52,9 @@ def test_a_public_project_is_seen_by_all_and_changed_by_none_of_them(visitor: Cl
         assert visitor.post(address(dataset, f"/{action}")).status_code == 403
     for act in ("retry", "reset", "hold", "let-go"):
         assert visitor.post(f"/projects/{dataset.project.slug}/{act}").status_code == 403
-        assert visitor.get(f"/projects/{dataset.project.slug}/{act}").status_code == 403
+        refused = visitor.get(f"/projects/{dataset.project.slug}/{act}")
+        assert refused.status_code == 403
+        assert "You may not do this. Signing in may help." in refused.content.decode()
 
 
 def test_visitors_learn_neither_names_nor_machines(

@@ -88,7 +88,10 @@ def test_the_way_to_the_forms_is_shown_to_those_who_may(owners: Client, project:
     ):
         assert f'href="{way}"' in owners.get(page).content.decode()
         assert f'href="{way}"' not in runner.get(page).content.decode()
-        assert runner.get(way).status_code == 403
+        refused = runner.get(way)
+        assert refused.status_code == 403
+        told = "in birds needs the role editor; yours is runner. Ask one of its managers."
+        assert told in refused.content.decode()
     assert 'href="/new-project"' in owners.get("/").content.decode()
     assert 'href="/new-project"' not in Client().get("/").content.decode()
     assert Client().get("/new-project").headers["Location"].startswith("/accounts/login/")
