@@ -1,6 +1,6 @@
 // The map of a project's datasets, also when they come anew or a thousand at a time (`places.js`). Those that lie on each
 // other share a mark. Without tiles: a grid of degrees.
-/* global L, followPlaces */
+/* global L, followPlaces, grouped */
 "use strict";
 
 // Degrees between two lines of the grid: the widest of which the view has a few.
@@ -90,7 +90,7 @@ function popup(here) {
   box.append(...here.slice(0, LISTED).map(popupLine));
   if (here.length > LISTED) {
     const rest = document.createElement("p");
-    rest.textContent = `And ${here.length - LISTED} more, which the table has.`;
+    rest.textContent = `And ${grouped(here.length - LISTED)} more, which the table has.`;
     box.append(rest);
   }
   return box;
@@ -100,7 +100,7 @@ function popup(here) {
 function look(here) {
   const states = [...new Set(here.map((place) => place.state))];
   const sign = document.querySelector(`#signs .sign.${states.length === 1 ? states[0] : "several"}`);
-  const number = here.length === 1 ? "" : String(here.length);
+  const number = here.length === 1 ? "" : grouped(here.length);
   const title = `${number ? `${number} places` : here[0].name}: ${states.join(", ")}`;
   const html = document.createElement("span");
   html.className = number ? "pill several" : "pill";
