@@ -69,6 +69,8 @@ class Point(StrEnum):
     """The claim has ended, and its request is still on the disk."""
     LOCAL_FILE_REMOVED = "local-file-removed"
     """Of a workspace that is cleaned up."""
+    STATE_PUT_AWAY = "state-put-away"
+    """The state of such a run is out of the way, and still on the disk."""
     # A stop.
     WORK_SENT = "work-sent"
     """One file that a stopped workflow had finished is saved."""

@@ -105,6 +105,7 @@ def _committed(run: DatasetRun) -> tuple[Result, str]:
         publication.promote(run.storage, run.prefix, run.claim.fence, run.manifest_sha256)
         reached(Point.PROMOTED)
         run.is_unpromoted = False
+        run.workspace.is_settled = True
     except StorageError as problem:
         # The results are committed. The next command here, or whoever reads the dataset, moves the rest to its place.
         run.remarks.append(f"Some modified files are not at their own names yet: {problem}")

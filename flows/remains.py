@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,7 +12,17 @@ from typing import Any
 
 from crunch_tasks.durable import STATE_FOLDER
 from crunch_tasks.errors import Refused, StorageError, WorkspaceError
-from crunch_tasks.files.cleaning import Remains, look, published_sums, remove, some_of, why_it_stays
+from crunch_tasks.files.cleaning import (
+    Remains,
+    finish_removals,
+    is_being_removed,
+    look,
+    published_sums,
+    remove,
+    remove_state,
+    some_of,
+    why_it_stays,
+)
 from crunch_tasks.files.disk import bytes_on_disk
 from crunch_tasks.files.storage import Storage
 from crunch_tasks.files.workspace import HELD_BY_PUSH, OWN_FOLDERS, Workspace, bound_to, held
@@ -24,9 +32,6 @@ from crunch_tasks.link.outbox import Outbox
 
 RECORD_DAYS = 30
 """How long after the last push, pull or verify of a folder what is remembered of it stays, in days."""
-
-_REMOVED = ".removed-"
-"""What a state folder is called while it is being removed."""
 
 
 @dataclass(frozen=True)
@@ -48,14 +53,13 @@ def clean_directory(
     """
     states = directory / STATE_FOLDER
     if not dry_run:
-        for left in states.glob(f"{_REMOVED}*"):
-            shutil.rmtree(left, ignore_errors=True)
+        finish_removals(states)
     unfinished = _unfinished(claims)
     for state in sorted(path for path in states.glob("*/*") if path.is_dir()):
         above = state.parent.name
         if above == OWN_FOLDERS:
             yield _clean_record(state, dry_run=dry_run)
-        elif not above.startswith(_REMOVED):
+        elif not is_being_removed(state):
             workspace = Workspace(directory, f"{above}:{state.name}")
             yield _clean_run(client, storage, workspace, is_unfinished=workspace.slug in unfinished, dry_run=dry_run)
 
@@ -121,7 +125,7 @@ def _remove(
     if not dry_run:
         with contextlib.suppress(OSError):
             workspace.root.rmdir()
-        _remove_state(workspace.state)
+        remove_state(workspace.state)
     return ""
 
 
@@ -140,13 +144,5 @@ def _clean_record(state: Path, *, dry_run: bool) -> Looked:
         else:
             why = ""
             if not dry_run:
-                _remove_state(state)
+                remove_state(state)
     return Looked(name, str(state), size, why)
-
-
-def _remove_state(state: Path) -> None:
-    """Remove a state folder that we hold: out of the way at once, so that whoever comes next makes a new one."""
-    states = state.parent.parent
-    removed = states / f"{_REMOVED}{secrets.token_hex(8)}"
-    state.rename(removed)
-    shutil.rmtree(removed, ignore_errors=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import stat
 from collections.abc import Mapping
@@ -28,6 +29,9 @@ from crunch_tasks.files.workspace import Workspace
 
 SHOWN = 5
 """How many of the files that stay are named."""
+
+_REMOVED = ".removed-"
+"""What a state folder is called while it is being removed."""
 
 _BOUND = {"dataset": "id", "base_path": "base_file_path"}
 """What a workspace notes of its dataset, and where the server has that."""
@@ -164,13 +168,37 @@ def remove(workspace: Workspace, verdict: Verdict) -> tuple[str, ...]:
 def clean_up(workspace: Workspace, published: Mapping[str, str]) -> str:
     """Remove the workspace of a run whose results are committed; returns what stays and why, "" when nothing does.
 
-    The state folder stays.
+    Its state goes after its last file, when nothing is left to do for the run. Only for who holds the workspace.
     """
     try:
         stays = remove(workspace, look(workspace, published))
+        if not stays and workspace.is_settled:
+            remove_state(workspace.state)
     except (WorkspaceError, OSError) as error:
         return f"Not all of {workspace.root} could be removed: {error}"
     return f"Not removed from {workspace.root}: {some_of(stays)}" if stays else ""
+
+
+def remove_state(state: Path) -> None:
+    """Remove a state folder that we hold: out of the way at once, so that whoever comes next makes a new one.
+
+    Raises OSError when that is not possible.
+    """
+    states = state.parent.parent
+    state.rename(states / f"{_REMOVED}{secrets.token_hex(8)}")
+    reached(Point.STATE_PUT_AWAY)
+    finish_removals(states)
+
+
+def finish_removals(states: Path) -> None:
+    """Remove the state folders that are out of the way, also those of a process that was killed at it."""
+    for removed in states.glob(f"{_REMOVED}*"):
+        shutil.rmtree(removed, ignore_errors=True)
+
+
+def is_being_removed(state: Path) -> bool:
+    """Whether this is, or is part of, a state folder that is out of the way."""
+    return state.parent.name.startswith(_REMOVED)
 
 
 def some_of(sentences: tuple[str, ...]) -> str:

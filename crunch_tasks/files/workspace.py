@@ -147,6 +147,8 @@ class Workspace:
         self.directory = Path(directory).absolute()
         self.root = self.directory.joinpath(*parts)
         self.state = self.directory.joinpath(STATE_FOLDER, *parts)
+        self.is_settled = False
+        """Whether its run is over for good: all of it is told and in its place, so nobody needs its state any more."""
 
     def make(self) -> None:
         """Make both folders. Raises WorkspaceError when that, or writing in them, is not possible."""

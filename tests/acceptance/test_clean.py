@@ -72,6 +72,27 @@ def test_cleanup_says_what_it_leaves_and_a_clean_run_leaves_nothing(site: Site) 
     assert f"Not removed from {workspace}: " in done.stderr
     assert "'out': a link that leads out" in done.stderr and "'sub/fifo': a FIFO" in done.stderr
     assert not (site.directory / "q" / "two").exists()
+    states = site.directory / ".state"
+    assert (states / "p" / "one" / "sent").is_dir() and list((states / "q").iterdir()) == []
+    assert list(states.glob(".removed-*")) == []
+
+
+def test_killed_while_the_state_of_a_completed_run_goes(site: Site, crunch: Crunch) -> None:
+    slug = site.add_dataset(site.add_project("P", MAKES), "one", {"input": b"x"})
+
+    died = site.crunch("next", "--cleanup", code=None, CRASH_AT="state-put-away:1")
+
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    assert site.dataset(slug)["state"] == "completed"
+    assert site.statuses(slug, effective=False) == GOOD_RUN
+    assert site.files(slug) == {"input": b"x"} | RESULTS
+    states = site.directory / ".state"
+    assert len(list(states.glob(".removed-*"))) == 1 and list((states / "p").iterdir()) == []
+    assert "Nothing waits" in crunch("sync")[2]
+    site.add_dataset("p", "two", {"input": b"x"})
+    site.crunch("next", "--cleanup")
+    assert list(states.glob(".removed-*")) == [] and list((states / "p").iterdir()) == []
+    assert crunch("clean")[:2] == (0, "")
 
 
 def test_clean_removes_what_is_safe_and_says_why_the_rest_stays(site: Site, crunch: Crunch, tmp_path: Path) -> None:

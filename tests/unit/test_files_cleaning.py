@@ -57,7 +57,7 @@ def test_only_what_was_published_as_it_is_here_may_go() -> None:
     )
 
 
-def test_a_workspace_that_is_wholly_published_goes_and_its_state_stays(workspace: Workspace) -> None:
+def test_a_workspace_that_is_wholly_published_goes_and_its_state_stays_while_it_is_needed(workspace: Workspace) -> None:
     published = fill(workspace)
     (workspace.root / "link").symlink_to("sub/b")
     os.link(workspace.root / "a", workspace.root / "second-name")
@@ -66,6 +66,23 @@ def test_a_workspace_that_is_wholly_published_goes_and_its_state_stays(workspace
     assert clean_up(workspace, published | {"link": md5(b"two"), "second-name": md5(b"one")}) == ""
     assert not workspace.root.exists()
     assert workspace.state.exists() and not workspace.partial.exists()
+
+
+def test_the_state_of_a_settled_run_goes_with_its_last_file(workspace: Workspace) -> None:
+    published = fill(workspace)
+    workspace.is_settled = True
+    states = workspace.state.parent.parent
+    (states / ".removed-by-one-that-was-killed" / "sent").mkdir(parents=True)
+    (workspace.root / "late").write_bytes(b"result")
+    with workspace.lock():
+        assert "'late'" in clean_up(workspace, published)
+        assert (workspace.state / "trusted").is_dir()
+        (workspace.root / "late").unlink()
+        assert clean_up(workspace, published) == ""
+        assert not workspace.root.exists() and list(states.rglob("*")) == [workspace.state.parent]
+        # Whoever comes next need not wait.
+        with held(workspace.state) as holder:
+            assert holder is None
 
 
 def test_what_changed_came_or_cannot_travel_stays_with_its_folder(workspace: Workspace, tmp_path: Path) -> None:

@@ -9,7 +9,11 @@ from typing import Any
 import pytest
 
 from crunch_tasks.contract import Claim, Stage, State, WorkflowType
+from crunch_tasks.errors import StorageError
+from crunch_tasks.files.workspace import Workspace
 from crunch_tasks.link.outbox import Outbox
+from crunch_tasks.run import Result
+from crunch_tasks.settings import RunOptions
 from flows import ending
 
 CLAIM = Claim(
@@ -86,3 +90,25 @@ def test_a_cancel_in_prefect_is_the_stages_fail(run, said, monkeypatch):
     failed = run.outbox.find(2, Stage.WORKFLOW, State.FAIL)
     assert failed is not None and failed.event.note == ending.CANCELLED
     assert said == ["over"]
+
+
+@pytest.mark.parametrize("is_promoted", [True, False])
+def test_a_committed_run_is_settled_once_its_files_are_at_their_names(run, tmp_path, monkeypatch, is_promoted):
+    """Until then its state tells the next command what to finish, so that `--cleanup` may not remove it."""
+
+    def promote(*_: object) -> None:
+        assert not run.workspace.is_settled
+        if not is_promoted:
+            raise StorageError("it is away")
+
+    def flush(_seconds: float) -> int:
+        return sum(run.outbox.delivered(recorded, True) is None for recorded in run.outbox.pending())
+
+    monkeypatch.setattr(ending.publication, "promote", promote)
+    run.error, run.options, run.manifest_sha256, run.remarks = None, RunOptions(), "", []
+    run.workspace, run.storage, run.prefix = Workspace(tmp_path, "p:d"), None, "p/d/"
+    run.forget_journal = lambda: None
+    sender: Any = SimpleNamespace(flush=flush)
+
+    assert ending.ended(run, sender, 0)[0] is Result.COMPLETED
+    assert run.workspace.is_settled is is_promoted
