@@ -7,12 +7,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from crunch_tasks.contract import DatasetState, Stage, State
-from crunch_tasks.errors import CrunchError, Refused, StorageError
+from crunch_tasks.errors import CrunchError, NothingFits, Refused, StorageError
 from crunch_tasks.files import publication
 from crunch_tasks.files.storage import Storage
 from crunch_tasks.files.workspace import Workspace, held
 from crunch_tasks.link.claims import Claims, HeldRequest
 from crunch_tasks.link.client import CrunchClient
+from crunch_tasks.link.lease import Lease
 from crunch_tasks.link.outbox import Outbox, Place, Recorded, outboxes
 from crunch_tasks.link.sender import deliver, deliver_all
 
@@ -47,6 +48,23 @@ class Leftovers:
             with request:
                 self.settle(request)
         return delivered
+
+    def give_unanswered_back(self) -> None:
+        """Release what dead commands asked for without ever having the answer, where it was granted: nobody began it.
+
+        Each is asked for once more, as only that tells. One that the server does not let go now is left to the next
+        command here.
+        """
+        for request in self.claims.leftovers():
+            with request:
+                lease = self._answer_to(request) if request.granted is None else None
+                if lease is not None and lease.release("its client never had the answer to its claim"):
+                    self.say(f"{lease.claim.slug} is given back: an earlier command here never heard that it had it.")
+
+    def _answer_to(self, request: HeldRequest) -> Lease | None:
+        with suppress(Refused, NothingFits):
+            return request.send(self.client)
+        return None
 
     def settle(self, request: HeldRequest) -> bool:
         """Whether nothing is left to do for the claim of a dead command, once its last word is delivered.

@@ -18,11 +18,11 @@ WAITS = 1
 
 @takes_settings("url", "token", "storage_settings", "directory")
 def sync(settings: ClientSettings, json_: AsJson = False) -> None:
-    """Deliver what earlier runs in the --directory could not tell the server, without claiming anything.
+    """Deliver what earlier runs in the --directory could not tell the server, without processing anything.
 
     Each other command that processes does this first, so it is for the end of a work day, or of a machine: when
-    nothing waits, the directory's runs are all known to the server. Exit code 1 when something waits still, or a run
-    is unfinished here.
+    nothing waits, the directory's runs are all known to the server. A dataset that a command was given without having
+    heard of it is given back. Exit code 1 when something waits still, or a run is unfinished here.
     """
     from crunch_tasks.files.opening import open_storage
     from crunch_tasks.link.claims import Claims
@@ -32,13 +32,15 @@ def sync(settings: ClientSettings, json_: AsJson = False) -> None:
     with connected(settings, "storage_settings") as (client, complete):
         check_directory_of_runs(client, complete)
         claims = Claims(complete.directory, complete.url)
-        delivered = Leftovers(
+        leftovers = Leftovers(
             complete.directory,
             client,
             claims,
             lambda: open_storage(complete.storage_config()),
             lambda sentence: say.print(shown(sentence), soft_wrap=True),
-        ).deliver()
+        )
+        delivered = leftovers.deliver()
+        leftovers.give_unanswered_back()
     left = waiting(complete.directory)
     if left:
         slugs = ", ".join(sorted({run_of(recorded) for recorded in left}))

@@ -155,6 +155,16 @@ def test_a_server_that_does_not_come_back_in_time_gets_the_results_from_the_next
     site.crunch("next", code=3)
 
 
+def test_sync_gives_back_what_a_command_never_heard_that_it_had(site: Site) -> None:
+    slug = site.add_dataset(site.add_project("P", "#!/bin/bash\ntrue\n"), "one", {"input.txt": b"x"})
+    assert site.crunch("next", code=None, CRASH_AT="claim-answered:1").returncode == -signal.SIGKILL
+    assert site.dataset(slug)["state"] == "running"
+    said = site.crunch("sync").stderr
+    assert "p:one is given back" in said and "Nothing waits" in said
+    assert (site.dataset(slug)["state"], site.dataset(slug)["attempt"]) == ("unprocessed", 0)
+    assert list((site.directory / ".state" / "claims").iterdir()) == []
+
+
 DELETE_TOKEN = """
 import sys, django
 django.setup()
