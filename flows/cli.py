@@ -152,20 +152,27 @@ def end_well(app: typer.Typer, args: list[str], name: str) -> None:
         console(stderr=True).print(shown(f"crunch: {error}"), style="bold red", soft_wrap=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        sys.stderr.write("crunch: interrupted\n")
-        sys.exit(128 + signal.SIGINT)
+        _end_interrupted()
     except BrokenPipeError:
         _end_unread()
     except SystemExit as end:
-        # Typer takes it for an error.
+        # Typer takes the one for an error, and makes the other an exit without a word.
         if isinstance(end.__context__, BrokenPipeError):
             _end_unread()
+        if end.__context__ is not None and isinstance(end.__context__.__cause__, KeyboardInterrupt):
+            _end_interrupted()
         raise
     except OSError as error:
         # A full or broken disk, wherever it is.
         place = f" ({error.filename})" if error.filename else ""
         console(stderr=True).print(shown(f"crunch: {error.strerror or error}{place}"), style="bold red", soft_wrap=True)
         sys.exit(1)
+
+
+def _end_interrupted() -> NoReturn:
+    """Ctrl-C: what is said tells it from a command that came to its end."""
+    sys.stderr.write("crunch: interrupted\n")
+    sys.exit(128 + signal.SIGINT)
 
 
 def _end_unread() -> NoReturn:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import typer
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -151,3 +152,27 @@ def test_a_project_without_its_option_is_told_of_it(command: str, capsys: pytest
         cli.end_well(cli.app, [command, "birds"], "crunch")
     assert ended.value.code == 2
     assert "Did you mean --project birds?" in " ".join(capsys.readouterr().err.split())
+
+
+def test_ctrl_c_in_a_command_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    app = typer.Typer()
+
+    @app.command()
+    def waits() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as ended:
+        cli.end_well(app, [], "crunch")
+    assert (ended.value.code, capsys.readouterr().err) == (130, "crunch: interrupted\n")
+
+
+def test_an_exit_code_of_a_command_is_no_interrupt(capsys: pytest.CaptureFixture[str]) -> None:
+    app = typer.Typer()
+
+    @app.command()
+    def ends() -> None:
+        raise typer.Exit(130)
+
+    with pytest.raises(SystemExit) as ended:
+        cli.end_well(app, [], "crunch")
+    assert (ended.value.code, capsys.readouterr().err) == (130, "")
