@@ -4,7 +4,7 @@
     +-- UsageError                  2   the command line, the environment or a settings file
     |   +-- SettingsError           2   names the file, the line and the key
     +-- NothingToProcess            3   no dataset can be claimed
-    |   +-- NothingFits           3   datasets wait, but none fits this machine
+    |   +-- NothingFits           3   datasets wait, but none fits this machine and its time
     |   +-- NoTime                3   one would not be done in the time that is left
     +-- LeaseLost                   4   another claim took the dataset, or it was reset
     +-- Cancelled                   1   a person cancelled the run
@@ -61,7 +61,7 @@ class NothingToProcess(CrunchError):
 
 
 class NothingFits(NothingToProcess):
-    """Datasets wait, but none fits this machine."""
+    """Datasets wait, but none fits this machine and its time."""
 
 
 class NoTime(NothingToProcess):

@@ -58,7 +58,7 @@ class FakeClaims(FakeCatalogue):
         left = body.get("seconds", LEAST_SECONDS)
         if dataset is not None and left < LEAST_SECONDS:
             told = f"{dataset['parent']} may take {LEAST_SECONDS:.0f} s, and {left:.0f} s are left"
-            raise Problem(409, f"Datasets wait, but none fits this machine: {told}.", "unfit")
+            raise Problem(409, f"Datasets wait, but none would be done in time: {told}.", "unfit")
         if body.get("capabilities") is not None:
             self._refuse_unfit([dataset] if dataset else self._waiting(project), has)
         if dataset is None or (body.get("ahead") and not self._enough_waits(project)):

@@ -120,7 +120,8 @@ def unfit(projects: QuerySet[Project], offer: Offer) -> str:
     if not told:
         return ""
     more = ["..."] if len(told) > NAMED else []
-    return f"Datasets wait, but none fits this machine: {'; '.join([*told[:NAMED], *more])}."
+    lacks = [*(["fits this machine"] if asking else []), *(["would be done in time"] if slow else [])]
+    return f"Datasets wait, but none {' and '.join(lacks)}: {'; '.join([*told[:NAMED], *more])}."
 
 
 def misfit(dataset: Dataset, offer: Offer) -> str:

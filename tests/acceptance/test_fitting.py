@@ -17,7 +17,7 @@ def test_what_does_not_fit_is_not_begun_and_told(site: Site) -> None:
     assert "birds asks for gpus=999." in site.crunch("next", "--labels", "AVX512", code=3).stderr
     site.add_dataset(site.add_project("whales", "true\n"), "one", {"a": b"a"})
     late = site.crunch("next", "--project", "whales", "--until", "+30s", code=3).stderr
-    assert "none fits this machine: whales may take 60 s, and " in late
+    assert "none would be done in time: whales may take 60 s, and " in late
     assert site.dataset(slug)["state"] == "unprocessed"
 
 

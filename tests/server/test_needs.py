@@ -54,6 +54,13 @@ def test_what_waits_and_does_not_fit_is_told(api: APIClient, bobs_api: APIClient
         "Datasets wait, but none fits this machine: birds asks for cores=8 gpus=1; whales asks for memory=2TB fast."
     )
     assert claim(api, project="whales", capabilities=GPU).json()["detail"].endswith(" whales asks for memory=2TB.")
+    quick = catalogue.create_project(name="Quick")
+    catalogue.create_dataset(quick, name="one")
+    assert claim(api, capabilities=SMALL, seconds=5).json()["detail"] == (
+        "Datasets wait, but none fits this machine and would be done in time: birds asks for cores=8 gpus=1; "
+        "whales asks for memory=2TB fast; quick may take 60 s, and 5 s are left."
+    )
+    quick.delete()
     named = claim(api, dataset="birds:one", capabilities=SMALL)
     assert (named.status_code, named.json()["code"]) == (409, "unfit")
     assert named.json()["detail"] == "birds:one does not fit this machine: it asks for cores=8 gpus=1."
@@ -154,7 +161,7 @@ def test_a_claim_gets_what_is_expected_to_end_in_time(api: APIClient, project: P
     refused = claim(api, seconds=5400)
     assert (refused.status_code, refused.json()["code"]) == (409, "unfit")
     assert refused.json()["detail"] == (
-        "Datasets wait, but none fits this machine: birds may take 100 min, and 90 min are left."
+        "Datasets wait, but none would be done in time: birds may take 100 min, and 90 min are left."
     )
     assert claim(api, seconds=6100).status_code == 201
     for _ in range(20):
