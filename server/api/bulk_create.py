@@ -13,6 +13,7 @@ from rest_framework.response import Response
 
 from server.api.base import bounded_json, problems
 from server.api.catalogue import ProjectViews
+from server.api.fields import ActSerializer, unknown
 from server.api.nodes import AttributeValueShape, DatasetSerializer
 from server.kinds import KINDS
 from server.models.attributes import KEY_LENGTH
@@ -72,6 +73,8 @@ class NewAttributesField(serializers.Field[Any, Any, Any, Any]):
         kind = attribute.get("kind", _kind_of(attribute))
         if not isinstance(kind, str) or kind not in KINDS:
             raise serializers.ValidationError(f"A kind is one of {', '.join(KINDS)}.")
+        if wrong := unknown(attribute, ("kind", "key", *KINDS[kind].columns)):
+            raise serializers.ValidationError([f"{name}: {told}" for name, [told] in wrong.items()])
         values = {"kind": kind, "key": self.key.run_validation(attribute.get("key", serializers.empty))}
         for part, column in KINDS[kind].columns.items():
             values[column] = self.parts[kind, part].run_validation(attribute.get(part, serializers.empty))
@@ -104,7 +107,7 @@ class NewDatasetsField(serializers.ListField):
     default_error_messages = {"max_length": f"At most {MOST} datasets go in one call. Send the others in another."}
 
 
-class BulkSerializer(serializers.Serializer[Any]):
+class BulkSerializer(ActSerializer):
     datasets = NewDatasetsField(max_length=MOST, allow_empty=False)
     skip_existing = serializers.BooleanField(default=False, help_text="Leave those alone that there are already.")
     dry_run = serializers.BooleanField(default=False, help_text="Make none, and tell what is wrong.")

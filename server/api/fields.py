@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,14 +18,28 @@ ADDRESS_LENGTH = 1023
 PROGRESS_BYTES = 4096
 
 
-class ActSerializer(serializers.Serializer[Any]):
-    """What an act is asked to do. A word in it that is not understood must not widen the act, or make a trial real."""
+def unknown(sent: Iterable[str], known: Iterable[str]) -> dict[str, list[str]]:
+    """What is wrong with those names that are not known."""
+    known = list(known)
+    told = f"It is not known here; known are {', '.join(known)}."
+    return {name: [told] for name in sorted(set(sent) - set(known))}
 
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        if unknown := sorted(set(self.initial_data) - set(self.fields)):
-            known = ", ".join(self.fields)
-            raise serializers.ValidationError({name: [f"It is not known here; known are {known}."] for name in unknown})
-        return attrs
+
+class OnlyKnown:
+    """Mixed into serializers of what people ask for, before DRF's own: a misspelt field must not be passed over.
+
+    What is read-only is known: what was read may be sent back. What clients report has no such check.
+    """
+
+    def to_internal_value(self, data: Any) -> Any:
+        fields: Iterable[str] = self.fields  # type: ignore[attr-defined]
+        if isinstance(data, Mapping) and (wrong := unknown(data, fields)):
+            raise serializers.ValidationError(wrong)
+        return super().to_internal_value(data)  # type: ignore[misc]
+
+
+class ActSerializer(OnlyKnown, serializers.Serializer[Any]):
+    """What an act is asked to do. A word in it that is not understood must not widen the act, or make a trial real."""
 
 
 class RawTextField(serializers.CharField):

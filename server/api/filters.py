@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -24,7 +24,11 @@ from server.services.selection import beginning
 
 Rows = QuerySet[Any]
 
-OTHERS = {"ordering", "cursor", "page", "page_size", "format"}
+FORMAT = "format"
+PAGING = {"cursor", "page", "page_size", FORMAT}
+"""The parameters that every list has."""
+
+OTHERS = PAGING | {"ordering"}
 """The parameters of a list that are no filters."""
 
 EXPIRED = "expired"
@@ -79,9 +83,7 @@ class Narrowing(BaseFilterBackend):
             return queryset
         lists: Lists = view.lists
         asked = {name: str(value) for name, value in request.query_params.items()}
-        if unknown := asked.keys() - lists.filters.keys() - OTHERS:
-            known = ", ".join(sorted(lists.filters.keys() | OTHERS - {"format"}))
-            raise ValidationError(dict.fromkeys(sorted(unknown), f"The parameters of this list are {known}."))
+        _refuse_unknown(asked, lists.filters.keys() | OTHERS)
         values = {name: value for name, value in asked.items() if name in lists.filters}
         ordering = lists.ordering(frozenset(values), asked.get("ordering", ""))
         columns = ORDERINGS[ordering.removeprefix("-")]
@@ -111,6 +113,21 @@ class Narrowing(BaseFilterBackend):
             }
             for name, (help_, choices) in described.items()
         ]
+
+
+class Unnarrowed(BaseFilterBackend):
+    """Of a list that is told whole, in the one order of its view."""
+
+    def filter_queryset(self, request: Request, queryset: Any, view: Any) -> Any:  # noqa: ARG002
+        _refuse_unknown(request.query_params, PAGING)
+        return queryset
+
+
+def _refuse_unknown(asked: Iterable[str], known: Set[str]) -> None:
+    """Raises ValidationError for parameters that the list does not have: it would tell more than was asked for."""
+    if unknown := set(asked) - known:
+        told = f"The parameters of this list are {', '.join(sorted(known - {FORMAT}))}."
+        raise ValidationError(dict.fromkeys(sorted(unknown), told))
 
 
 def _combinations(lists: Lists) -> str:

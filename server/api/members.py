@@ -12,7 +12,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from server.api.base import API, problems
-from server.api.fields import ItemSlugField
+from server.api.fields import ItemSlugField, OnlyKnown
+from server.api.filters import Unnarrowed
 from server.api.parts import ProjectPart
 from server.kinds import ExplicitBooleanField
 from server.models import AccessToken, Change, Membership, Project, Role, WorkflowVersion
@@ -22,13 +23,15 @@ from server.services import members, tokens
 Person = serializers.SlugRelatedField[Any]
 
 
-class MembershipSerializer(serializers.ModelSerializer[Membership]):
+class MembershipSerializer(OnlyKnown, serializers.ModelSerializer[Membership]):
     user = Person(slug_field="username", read_only=True)
     edits_workflow = ExplicitBooleanField(required=False)
 
     class Meta:
         model = Membership
         fields = ["user", "role", "edits_workflow"]
+        # A PUT tells all of it: without a role it would make an editor a viewer.
+        extra_kwargs: ClassVar = {"role": {"required": True}}
 
 
 class ChangeSerializer(serializers.ModelSerializer[Change]):
@@ -75,7 +78,7 @@ class MemberView(ProjectPart):
         project, user = self.project(), members.person(username)
         sent = MembershipSerializer(data=request.data)
         sent.is_valid(raise_exception=True)
-        role = Role(sent.validated_data.get("role", Role.VIEWER))
+        role = Role(sent.validated_data["role"])
         rights = {"edits_workflow": sent.validated_data.get("edits_workflow", False)}
         made = members.set_member(actor_of(request), project, user, role, **rights)
         return Response(MembershipSerializer(made).data)
@@ -110,7 +113,7 @@ class WorkflowVersionsView(ProjectPart, generics.ListAPIView[WorkflowVersion]):
         return self.project().workflow_versions.select_related("author").order_by("-pk")
 
 
-class TokenSerializer(serializers.ModelSerializer[AccessToken]):
+class TokenSerializer(OnlyKnown, serializers.ModelSerializer[AccessToken]):
     project = ItemSlugField(queryset=Project.objects.all(), required=False, allow_null=True)
 
     class Meta:
@@ -130,7 +133,7 @@ class TokensView(API, generics.ListAPIView[AccessToken]):
     """One's own access tokens."""
 
     acts: ClassVar = {"get": Act.OWN_TOKENS, "post": Act.OWN_TOKENS}
-    filter_backends: Any = []
+    filter_backends: Any = [Unnarrowed]
     serializer_class = TokenSerializer
     queryset = AccessToken.objects.none()
 

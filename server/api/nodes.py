@@ -9,7 +9,7 @@ from django.db import DatabaseError
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import exceptions, serializers
 
-from server.api.fields import ItemSlugField, NeedsField, RawTextField
+from server.api.fields import ItemSlugField, NeedsField, OnlyKnown, RawTextField
 from server.kinds import KINDS, ExplicitBooleanField
 from server.models import Dataset, Item, Project
 from server.models.datasets import BASE_PATH_LENGTH
@@ -63,7 +63,7 @@ class NodeSerializer(serializers.ModelSerializer[Any]):
         return instance
 
 
-class ProjectSerializer(NodeSerializer):
+class ProjectSerializer(OnlyKnown, NodeSerializer):
     workflow = RawTextField()
     paused = ExplicitBooleanField(required=False)
     needs = NeedsField(help_text="What its datasets ask of a machine.")
@@ -112,7 +112,7 @@ class BranchSerializer(ItemSerializer):
         return [dict(BranchSerializer(child, context=self.context).data) for child in found]
 
 
-class DatasetSerializer(NodeSerializer):
+class DatasetSerializer(OnlyKnown, NodeSerializer):
     parent = ItemSlugField(queryset=Project.objects.all())  # type: ignore[assignment]
     attributes = AttributeValuesField()
     items = serializers.SerializerMethodField()

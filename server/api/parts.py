@@ -8,6 +8,7 @@ from django.db.models import QuerySet
 
 from crunch_tasks.errors import Refused
 from server.api.base import API
+from server.api.filters import Unnarrowed
 from server.models import Dataset, Item, Project
 from server.permissions import Act, actor_of, project_of
 
@@ -17,7 +18,7 @@ Node = TypeVar("Node", bound=Item)
 class Part(API):
     """Its lists have one order."""
 
-    filter_backends: Any = []
+    filter_backends: Any = [Unnarrowed]
 
     def named(self, rows: QuerySet[Node]) -> Node:
         """That of the rows which the address names. Raises Refused, and PermissionDenied by the view's act."""

@@ -150,6 +150,24 @@ def test_what_is_wrong_is_told_by_row_and_nothing_is_made(api: APIClient, datase
     assert not Attribute.objects.exists()
 
 
+def test_a_misspelt_word_of_the_call_of_a_row_or_of_an_attribute_is_named(api: APIClient, project: Project) -> None:
+    refused = send(api, {"name": "a"}, dryrun=True)
+    assert (refused.status_code, list(refused.json())) == (400, ["dryrun"])
+    wrong = errors(
+        send(
+            api,
+            {"name": "a", "lockd": True},
+            {"name": "b", "attribute": []},
+            {"name": "c", "attributes": [{"key": "seen", "knd": "date", "value": "2022-03-01"}]},
+            {"name": "d", "attributes": [{"key": "p", "latitude": 1, "longitude": 2, "height": 3}]},
+        )
+    )
+    assert [list(told) for told in wrong.values()] == [["lockd"], ["attribute"], ["attributes"], ["attributes"]]
+    assert wrong[3]["attributes"] == ["seen: knd: It is not known here; known are kind, key, value."]
+    assert wrong[4]["attributes"] == ["p: height: It is not known here; known are kind, key, latitude, longitude."]
+    assert not Dataset.objects.exists()
+
+
 @pytest.mark.slow
 def test_no_folder_is_shared_with_what_is_there_or_in_the_call(database: None) -> None:
     project = catalogue.create_project(name="Birds")

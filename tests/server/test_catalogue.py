@@ -205,8 +205,9 @@ def test_an_edit_of_what_was_deleted_meanwhile_is_404(
 
 
 def test_what_services_decide_cannot_be_written(api: APIClient, dataset: Dataset) -> None:
-    sent = {"state": "completed", "attempt": 9, "manifest_sha256": "x", "manifest_fence": 9, "fence": 9, "slug": "x"}
+    sent = {"state": "completed", "attempt": 9, "manifest_sha256": "x", "manifest_fence": 9, "slug": "x"}
     assert api.patch("/api/datasets/birds:one/", {**sent, "locked": True}, format="json").status_code == 200
+    assert list(api.patch("/api/datasets/birds:one/", {"fence": 9}, format="json").json()) == ["fence"]
     dataset.refresh_from_db()
     assert (dataset.state, dataset.attempt, dataset.manifest_fence, dataset.fence) == ("unprocessed", 0, 0, 0)
     assert (dataset.slug, dataset.locked) == ("birds:one", True)

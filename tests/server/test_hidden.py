@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from server.models import AccessToken, Dataset, Membership, Project
 from tests.server.test_permissions import World
-from tests.support.calls import signed_in
+from tests.support.calls import claim, heartbeat, signed_in
 
 pytestmark = pytest.mark.django_db
 
@@ -55,6 +56,52 @@ def test_a_trial_with_a_word_that_is_not_known_changes_nothing() -> None:
     client = Client()
     client.force_login(world.people["manager"])
     assert client.get("/projects/birds/hold?stat=failed").status_code == 404
+
+
+@pytest.mark.parametrize("sent_as", ["json", "multipart"])
+@pytest.mark.parametrize(
+    ("method", "path", "body", "words"),
+    [
+        ("post", "tokens/", {"name": "t", "projct": "birds", "expirs": "2020-01-01"}, ["expirs", "projct"]),
+        ("post", "projects/", {"name": "Fish", "visibilty": "public"}, ["visibilty"]),
+        ("post", "datasets/", {"parent": "birds", "name": "q", "lockd": True}, ["lockd"]),
+        ("put", "projects/birds/", {"name": "Birds", "pausd": True}, ["pausd"]),
+        ("patch", "datasets/birds:one/", {"lockd": True}, ["lockd"]),
+        ("put", "projects/birds/members/editor/", {"role": "editor", "edits_worklow": True}, ["edits_worklow"]),
+    ],
+)
+def test_a_misspelt_field_is_named_and_nothing_is_made_or_changed(
+    sent_as: str, method: str, path: str, body: dict[str, Any], words: list[str]
+) -> None:
+    world = World("public")
+    tables = (AccessToken, Dataset, Membership, Project)
+    before = [list(table.objects.order_by("pk").values()) for table in tables]
+    refused = getattr(signed_in(world.people["manager"]), method)(f"/api/{path}", body, format=sent_as)
+    assert (refused.status_code, list(refused.json())) == (400, words)
+    assert all("It is not known here; known are" in told for [told] in refused.json().values())
+    assert [list(table.objects.order_by("pk").values()) for table in tables] == before
+
+
+def test_what_was_read_may_be_sent_back_with_a_change() -> None:
+    api = signed_in(World("public").people["manager"])
+    for path in ("projects/birds/", "datasets/birds:one/"):
+        read = api.get(f"/api/{path}").json()
+        for send in (api.put, api.patch):
+            answer = send(f"/api/{path}", {**read, "description": send.__name__}, format="json")
+            assert (answer.status_code, answer.json()["description"]) == (200, send.__name__)
+    read = api.get("/api/datasets/birds:one/").json()
+    assert api.post("/api/datasets/", {**read, "name": "two", "base_file_path": ""}, format="json").status_code == 201
+    [member] = (row for row in api.get("/api/projects/birds/members/").json()["results"] if row["role"] == "editor")
+    assert api.put(f"/api/projects/birds/members/{member['user']}/", member, format="json").json() == member
+
+
+def test_what_a_client_reports_may_have_words_that_this_server_does_not_know() -> None:
+    api = signed_in(World("public").people["runner"])
+    held = claim(api, dataset="birds:one", colour="red")
+    assert held.status_code in (200, 201)
+    assert heartbeat(api, held.json(), colour="red").status_code == 200
+    sent = {"dataset": held.json()["dataset"]["id"], "stage": 1, "state": 1, "colour": "red"}
+    assert api.post("/api/statuses/", sent, format="json").status_code == 201
 
 
 def test_the_files_of_a_deleted_project_are_not_given_to_who_takes_its_name() -> None:

@@ -48,6 +48,7 @@ def walk(api: APIClient, address: str, link: str = "next") -> list[list[str]]:
 ALL = [f"birds:d{number:02}" for number in range(45)]
 WAITING = [slug for slug in ALL if slug not in ("birds:d03", "birds:d30")]
 NOON = dt.datetime(2026, 5, 3, 12, tzinfo=dt.UTC)
+PARTS = ("places", "changes", "workflows", "members", "webhooks", "deliveries")
 
 
 @pytest.mark.parametrize(
@@ -161,6 +162,15 @@ def test_long_lists_are_not_counted(api: APIClient, birds: Project, monkeypatch:
 
 def cursor(values: list[Any]) -> str:
     return base64.urlsafe_b64encode(json.dumps([False, *values]).encode()).decode()
+
+
+@pytest.mark.parametrize("path", ["tokens", *(f"projects/birds/{part}" for part in PARTS)])
+def test_a_list_that_is_told_whole_refuses_to_be_narrowed(api: APIClient, project: Project, path: str) -> None:
+    for word in ("state", "search", "ordering"):
+        refused = api.get(f"/api/{path}/?{word}=failed")
+        assert refused.status_code == 400
+        assert refused.json() == {word: "The parameters of this list are cursor, page, page_size."}
+    assert api.get(f"/api/{path}/?page_size=5&page=1&format=json").status_code == 200
 
 
 @pytest.mark.parametrize(

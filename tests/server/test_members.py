@@ -65,6 +65,16 @@ def test_a_manager_lets_people_in_and_the_last_one_stays(eve: User, mine: Projec
     assert [member.user.username for member in mine.memberships.all()] == ["bob"]
 
 
+def test_whoever_changes_a_member_says_the_role(eve: User, mine: Project, bob: User) -> None:
+    Membership.objects.create(project=mine, user=bob, role="editor", edits_workflow=True)
+    for name in ("bob", User.objects.create_user("new").username):
+        for body in ({}, {"edits_workflow": True}):
+            refused = signed_in(eve).put(f"/api/projects/mine/members/{name}/", body, format="json")
+            assert (refused.status_code, refused.json()) == (400, {"role": ["This field is required."]})
+    [kept] = mine.memberships.exclude(user=eve)
+    assert (kept.user, kept.role, kept.edits_workflow) == (bob, "editor", True)
+
+
 def test_the_page_of_members_adds_changes_and_removes(eve: User, mine: Project, bob: User) -> None:
     client = Client()
     client.force_login(eve)
