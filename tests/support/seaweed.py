@@ -83,6 +83,8 @@ class SeaweedS3:
         command = [
             weed_binary(), "-logtostderr=true", "mini", f"-dir={data}", f"-ip={self.host}", f"-ip.bind={self.host}",
             f"-s3.port={s3}", f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}",
+            # Each bucket takes seven; by default there are no more than would fit on the disk if they were full.
+            "-volume.max=10000",
             "-admin.ui=false", "-webdav=false", "-master.telemetry=false", "-s3.port.iceberg=0", "-s3.port.lance=0",
         ]  # fmt: skip
         environment = {**os.environ, "AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret_key}
