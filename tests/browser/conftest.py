@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, StorageState, expect, sync_playwright
 
 from tests.support.browsing import FLAGS, Make
-from tests.support.servers import CrunchServer
+from tests.support.servers import CrunchServer, crunch_server
 
 SIZES = {"desktop": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
 
@@ -34,6 +34,14 @@ def browser() -> Iterator[Browser]:
         running = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield running
         running.close()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrunchServer]:
+    """A server on which alice may what her role lets her; modules that need another one have it under this name."""
+    with crunch_server(tmp_path_factory.mktemp("server"), users=("alice", "bob")) as running:
+        running.take_from_staff("alice")
+        yield running
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -11,18 +10,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.support.browsing import Make, it_waits, no_sideways_scrolling, not_loaded_again, opened, passes, report
-from tests.support.servers import CrunchServer, crunch_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
 desktop = pytest.mark.parametrize("page", ["desktop"], indirect=True)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrunchServer]:
-    """Alice may what her role lets her."""
-    with crunch_server(tmp_path_factory.mktemp("live"), users=("alice", "bob")) as running:
-        running.take_from_staff("alice")
-        yield running
 
 
 @desktop

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from crunch_tasks.contract import Claim, Stage, State
+from crunch_tasks.contract import Claim, Stage, State, WorkflowType
 from crunch_tasks.files.workspace import Workspace
 from crunch_tasks.link.outbox import Outbox
 from crunch_tasks.run import DatasetRun
@@ -22,7 +22,7 @@ CLAIM = Claim(
     dataset={"id": 1, "slug": "p:d", "base_file_path": "p/d", "manifest_sha256": "", "manifest_fence": 0},
     project={"slug": "p"},
     workflow="true\n",
-    workflow_type="script",  # type: ignore[arg-type]
+    workflow_type=WorkflowType.SCRIPT,
     workflow_sha256="",
 )
 

@@ -8,26 +8,14 @@ from typing import Any
 
 import pytest
 
-from crunch_tasks.contract import Claim, Stage, State, WorkflowType
+from crunch_tasks.contract import Stage, State, WorkflowType
 from crunch_tasks.errors import StorageError
 from crunch_tasks.files.workspace import Workspace
 from crunch_tasks.link.outbox import Outbox
 from crunch_tasks.run import Result
 from crunch_tasks.settings import RunOptions
 from flows import ending
-
-CLAIM = Claim(
-    claim=1,
-    fence=2,
-    ttl_s=60,
-    heartbeat_s=20,
-    site="site",
-    dataset={"id": 1, "slug": "p:d"},
-    project={"slug": "p"},
-    workflow="",
-    workflow_type=WorkflowType.SCRIPT,
-    workflow_sha256="",
-)
+from tests.support.runs import CLAIM
 
 
 @pytest.fixture
@@ -87,7 +75,7 @@ def test_a_run_that_is_over_stays_so_also_when_the_server_is_away(run, said, mon
 
 def test_a_cancel_in_prefect_is_the_stages_fail(run, said, monkeypatch):
     stop(run, undelivered=0, monkeypatch=monkeypatch, cancelled=True)
-    failed = run.outbox.find(2, Stage.WORKFLOW, State.FAIL)
+    failed = run.outbox.find(CLAIM.fence, Stage.WORKFLOW, State.FAIL)
     assert failed is not None and failed.event.note == ending.CANCELLED
     assert said == ["over"]
 
