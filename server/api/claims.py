@@ -187,9 +187,11 @@ class ClaimsView(API):
 class ClaimView(API):
     """What is done with one claim."""
 
-    def check_claim(self, pk: int) -> None:
-        """Raises Refused (404) when there is none, and what the act's refusal raises."""
-        self.check_object_permissions(self.request, claims.find(pk))
+    def check_claim(self, pk: int) -> Claim:
+        """The claim. Raises Refused (404) when there is none, and what the act's refusal raises."""
+        found = claims.find(pk)
+        self.check_object_permissions(self.request, found)
+        return found
 
 
 class HeartbeatView(ClaimView):
@@ -201,10 +203,10 @@ class HeartbeatView(ClaimView):
     )
     def post(self, request: Request, pk: int) -> Response:
         """Renew the lease, also an expired one that nobody took, and tell how far it is. 409: the lease is lost."""
-        self.check_claim(pk)
+        held = self.check_claim(pk)
         sent = HeartbeatSerializer(data=request.data)
         sent.is_valid(raise_exception=True)
-        renewal = claims.heartbeat(signed_in(request), pk, **sent.validated_data)
+        renewal = claims.heartbeat(signed_in(request), held, **sent.validated_data)
         return Response(HeartbeatAnswerSerializer(renewal).data)
 
 

@@ -87,23 +87,24 @@ class Renewal:
 
 
 def heartbeat(
-    user: User, claim_id: int, fence: int, progress: dict[str, Any] | None = None, log_tail: str | None = None
+    user: User, held: Claim, fence: int, progress: dict[str, Any] | None = None, log_tail: str | None = None
 ) -> Renewal:
     """Renew the lease, also an expired one that nobody took. `log_tail` is the end of the workflow's output, if news.
 
-    Raises Refused: 404, 403 for another user's claim, 409 `lost`.
+    `held` is as `find` has just given it. Raises Refused: 403 for another user's claim, 409 `lost`.
     """
+    _check_owner(held, user)
+    lease = held.dataset.project.lease_seconds
+    changes = {"lease_expires": _lease_end(lease)} | ({} if progress is None else {"progress": progress})
     with transaction.atomic():
-        held, dataset = _current(user, claim_id, fence)
+        # No look at a locked row before: of all calls this is the most frequent.
+        if not Dataset.objects.filter(claim=held, fence=fence).update(**changes):
+            raise _lost(user, held.pk, fence)
         life.note_begun(held)
-        _renew(dataset)
-        if progress is not None:
-            Dataset.objects.filter(pk=dataset.pk).update(progress=progress)
         if log_tail is not None:
-            LogTail.keep(dataset, log_tail)
+            LogTail.keep(held.dataset, log_tail)
     cancelled = held.cancelled_at is not None
-    by = life.name_of(held.cancelled_by) if cancelled else ""
-    return Renewal(float(dataset.project.lease_seconds), cancelled, by)
+    return Renewal(float(lease), cancelled, life.name_of(held.cancelled_by) if cancelled else "")
 
 
 def release(user: User, claim_id: int, fence: int, reason: str = "") -> None:
@@ -111,7 +112,7 @@ def release(user: User, claim_id: int, fence: int, reason: str = "") -> None:
 
     One that was completed when a person named it is completed again: its published results stand, and a loop must
     not process it anew because somebody stopped looking at it.
-    A second release of the same claim does nothing. Raises Refused as `heartbeat` does.
+    A second release of the same claim does nothing. Raises Refused: 404, 403 for another user's claim, 409 `lost`.
     """
     with transaction.atomic():
         own = _own(user, claim_id)
@@ -169,7 +170,7 @@ def _repeat(user: User, request_id: str) -> Claim | None:
             life.fail(dataset, ClaimEnd.FAILED, f"The client died {times} while processing this dataset.")
             earlier.refresh_from_db()
             return earlier
-    _renew(dataset)
+    Dataset.objects.filter(pk=dataset.pk).update(lease_expires=_lease_end(dataset.project.lease_seconds))
     return earlier
 
 
@@ -248,7 +249,7 @@ def _take(dataset: Dataset, user: User, request: ClaimRequest) -> Claim:
         "fence": dataset.fence + 1,
         "attempt": life.next_attempt(dataset),
         "lease_owner": user,
-        "lease_expires": timezone.now() + dt.timedelta(seconds=dataset.project.lease_seconds),
+        "lease_expires": _lease_end(dataset.project.lease_seconds),
         "claim": made,
         "progress": None,
         **life.unsaid(),
@@ -263,8 +264,7 @@ def _take(dataset: Dataset, user: User, request: ClaimRequest) -> Claim:
 
 def find(claim_id: int) -> Claim:
     """The claim. Raises Refused (404) when there is none."""
-    related = ("user", "cancelled_by", "dataset__project")
-    found = Claim.objects.select_related(*related).filter(pk=claim_id).first()
+    found = Claim.objects.select_related("dataset__project").filter(pk=claim_id).first()
     if found is None:
         raise Refused("There is no such claim (any more).", 404, "not_found")
     return found
@@ -272,27 +272,35 @@ def find(claim_id: int) -> Claim:
 
 def _own(user: User, claim_id: int) -> Claim:
     found = find(claim_id)
-    if found.user_id != user.pk:
-        raise Refused(NOT_YOURS, 403, "not_yours")
+    _check_owner(found, user)
     return found
 
 
+def _check_owner(claim: Claim, user: User) -> None:
+    if claim.user_id != user.pk:
+        raise Refused(NOT_YOURS, 403, "not_yours")
+
+
 def _current(user: User, claim_id: int, fence: int) -> tuple[Claim, Dataset]:
-    """The claim and the dataset that it holds, whose row stays locked. Raises Refused as `heartbeat` does."""
-    pk = Dataset.objects.select_for_update().filter(claim=claim_id).values_list("pk", flat=True).first()
+    """The claim and the dataset that it holds, whose row stays locked. Raises Refused as `release` does."""
+    held_by = Dataset.objects.select_for_update().filter(claim=claim_id, fence=fence)
+    pk = held_by.values_list("pk", flat=True).first()
     dataset = None if pk is None else life.row(pk)
     held = None if dataset is None else dataset.claim
-    if dataset is None or held is None or held.ended is not None:
-        own = _own(user, claim_id)
-        ending = f": {own.get_end_reason_display()}" if own.ended else ""
-        raise Refused(f"The lease is lost, the claim has ended{ending}.", 409, "lost")
-    if held.user_id != user.pk:
-        raise Refused(NOT_YOURS, 403, "not_yours")
-    if fence != dataset.fence:
-        raise Refused(f"The lease is lost: the fence is {dataset.fence}, not {fence}.", 409, "lost")
+    if dataset is None or held is None:
+        raise _lost(user, claim_id, fence)
+    _check_owner(held, user)
     return held, dataset
 
 
-def _renew(dataset: Dataset) -> None:
-    ttl = dt.timedelta(seconds=dataset.project.lease_seconds)
-    Dataset.objects.filter(pk=dataset.pk).update(lease_expires=timezone.now() + ttl)
+def _lost(user: User, claim_id: int, fence: int) -> Refused:
+    """Why the claim holds no dataset with this fence. Raises Refused: 404, 403."""
+    own = _own(user, claim_id)
+    if own.ended is None and own.dataset.claim_id == own.pk:
+        return Refused(f"The lease is lost: the fence is {own.dataset.fence}, not {fence}.", 409, "lost")
+    ending = f": {own.get_end_reason_display()}" if own.ended else ""
+    return Refused(f"The lease is lost, the claim has ended{ending}.", 409, "lost")
+
+
+def _lease_end(seconds: int) -> dt.datetime:
+    return timezone.now() + dt.timedelta(seconds=seconds)

@@ -44,10 +44,10 @@ def locked_row(pk: int) -> Dataset:
 def row(pk: int) -> Dataset:
     """The dataset, which is locked, with what its moves look at.
 
-    Read after the lock is held: PostgreSQL, when it has to wait for the lock, joins the new row with the claim and
-    owner of before.
+    Read after the lock is held: PostgreSQL, when it has to wait for the lock, joins the new row with the claim of
+    before.
     """
-    return Dataset.objects.select_related("project", "claim__cancelled_by", "lease_owner").get(pk=pk)
+    return Dataset.objects.select_related("project", "claim").get(pk=pk)
 
 
 def end_claim(claim: Claim | None, reason: ClaimEnd, note: str = "") -> None:

@@ -238,4 +238,8 @@ def _first_rank(rows: QuerySet[Dataset]) -> tuple[int, int] | None:
 
 def _lock_first(rows: QuerySet[Dataset]) -> Dataset | None:
     free = rows.order_by(*RANK).select_for_update(skip_locked=True, of=("self",))
-    return free.select_related("project", "parent").first()
+    found = free.select_related("project").first()
+    if found is not None:
+        # Its parent is its project: the same item is not read twice.
+        found.parent = found.project.item_ptr
+    return found

@@ -98,9 +98,9 @@ def test_an_expired_lease_is_said_to_be_one(browser: Client, alice: User, datase
 def test_progress_of_the_workflow(browser: Client, alice: User, dataset: Dataset) -> None:
     claim = take(alice, dataset, 3)
     for strange in ({"done": "3", "total": []}, {"done": 9, "total": 4}, {"stage": 2}):
-        claims.heartbeat(alice, claim.pk, claim.fence, strange)
+        claims.heartbeat(alice, claim, claim.fence, strange)
         assert "steps" not in words(browser.get(address(dataset)))
-    claims.heartbeat(alice, claim.pk, claim.fence, {"done": 3, "total": 7})
+    claims.heartbeat(alice, claim, claim.fence, {"done": 3, "total": 7})
     assert "3 of 7 steps" in words(browser.get(address(dataset)))
 
 

@@ -94,7 +94,7 @@ def test_a_reset_takes_datasets_from_those_who_have_them(
     browser.post(f"{PROJECT}reset")
     assert states(birds) == "u u u u u"
     with pytest.raises(Refused) as lost:
-        claims.heartbeat(alice, taken[0].pk, taken[0].fence)
+        claims.heartbeat(alice, taken[0], taken[0].fence)
     assert "the claim has ended: Reset" in str(lost.value)
 
 

@@ -57,7 +57,7 @@ def test_each_stage_has_a_word_beside_its_sign(browser: Client, alice: User, pro
     assert claim is not None
     for number, (stage, state) in enumerate([(Stage.SETUP, START), (Stage.SETUP, SUCCESS), (Stage.WORKFLOW, START)]):
         statuses.record(alice, Event(going.pk, stage, state, claim=claim[0].pk, fence=1, event_id=f"e{number}"))
-    claims.heartbeat(alice, claim[0].pk, 1, {"done": 3, "total": 7})
+    claims.heartbeat(alice, claim[0], 1, {"done": 3, "total": 7})
     report(alice, failed, (Stage.SETUP, START), (Stage.SETUP, FAIL))
     report(alice, done, (Stage.SETUP, START), (Stage.UPLOAD, SUCCESS))
     page = browser.get(PAGE)

@@ -98,7 +98,7 @@ class Protocol(People):
         fence = claim.fence + ahead
         current = self.is_current(claim, fence)
         try:
-            told = claims.heartbeat(claim.user, claim.pk, fence)
+            told = claims.heartbeat(claim.user, claims.find(claim.pk), fence)
         except Refused as refusal:
             assert (refusal.code, current) == ("lost", False)
         else:
@@ -140,7 +140,7 @@ class Protocol(People):
         other = self.users["bob" if claim.user.username == "alice" else "alice"]
         event = self.event(claim, Stage.UPLOAD, State.SUCCESS)
         for act in (
-            lambda: claims.heartbeat(other, claim.pk, claim.fence),
+            lambda: claims.heartbeat(other, claim, claim.fence),
             lambda: claims.release(other, claim.pk, claim.fence),
             lambda: statuses.record(other, event),
         ):

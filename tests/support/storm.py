@@ -66,7 +66,7 @@ class Client:
                 lambda: self._report(claim, self.chance.choice(list(Stage)), State.START),
                 lambda: self._report(claim, self.chance.choice(list(Stage)), State.SUCCESS),
                 lambda: self._report(claim, Stage.UPLOAD, self.chance.choice([State.SUCCESS, State.FAIL])),
-                lambda: claims.heartbeat(self.user, claim.pk, claim.fence),
+                lambda: claims.heartbeat(self.user, claims.find(claim.pk), claim.fence),
                 lambda: claims.release(self.user, claim.pk, claim.fence),
                 lambda: claims.cancel(self.user, claim.pk),
                 lambda: claims.claim(self.user, ClaimRequest(claim.request_id)),
