@@ -138,6 +138,10 @@ class ObjectMissing(StorageError):
     """A file that was listed is not in the storage any more."""
 
 
+class Altered(StorageError):
+    """Something else wrote where a run had published its results."""
+
+
 class RenamingStorage(StorageError):
     """The storage keeps files under other names than asked, so results could not be found again."""
 

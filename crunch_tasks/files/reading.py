@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any
 
 from crunch_tasks.contract import DatasetState, attempt_folder, published_manifest
-from crunch_tasks.errors import ObjectMissing, StorageError
+from crunch_tasks.errors import Altered, ObjectMissing, StorageError
 from crunch_tasks.files.manifest import AttemptPlan, PublishedManifest
 from crunch_tasks.files.paths import is_internal, name_problem, refuse_bad_names, safe_prefix
 from crunch_tasks.files.plan import (
@@ -83,7 +83,7 @@ def list_files(
 def find_file(storage: Storage, dataset: Mapping[str, Any], path: str, *, added: bool = False) -> Source | None:
     """One file of those that `list_files` lists without a limit; None also when its name cannot be kept.
 
-    Raises what `list_files` does, and StorageError when the file is not what was published.
+    Raises what `list_files` does, and Altered when the file is not what was published.
     """
     base, sha256, fence = place_of(dataset)
     if name_problem(path) or is_internal(path):
@@ -101,7 +101,7 @@ def find_file(storage: Storage, dataset: Mapping[str, Any], path: str, *, added:
         return None
     source = _published_source(committed, base, path, {info.key: info})
     if info.size != source.size:
-        raise StorageError(f"{info.key!r} has {info.size} bytes; {source.size} were published: something else wrote it")
+        raise Altered(f"{info.key!r} has {info.size} bytes; {source.size} were published: something else wrote it")
     return source
 
 
@@ -169,12 +169,12 @@ def resolve(storage: Storage, prefix: str, sha256: str, fence: int) -> Inputs:
 
 
 def read_committed(storage: Storage, prefix: str, sha256: str, fence: int) -> PublishedManifest:
-    """The manifest of the last commit. Raises ObjectMissing or StorageError when it is not what was committed."""
+    """The manifest of the last commit. Raises ObjectMissing, or Altered when it is not what was committed."""
     key = safe_prefix(prefix) + published_manifest(fence)
     data = storage.read(key)
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
-        raise StorageError(f"{key!r} is not what was committed: its SHA-256 is {found}, the server says {sha256}")
+        raise Altered(f"{key!r} is not what was committed: its SHA-256 is {found}, the server says {sha256}")
     return PublishedManifest.from_bytes(data)
 
 

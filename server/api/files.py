@@ -105,7 +105,7 @@ class FilesPart(DatasetPart):
 
     @contextmanager
     def asking(self, dataset: Dataset) -> Iterator[None]:
-        """What the storage cannot do is a problem (503); how it says so is told to members of the project."""
+        """What the storage cannot do is a problem (503, 409); how it says so is told to members of the project."""
         try:
             yield
         except Refused:
@@ -113,13 +113,16 @@ class FilesPart(DatasetPart):
         except CrunchError as error:
             _log.warning("the storage of %s: %s", dataset.slug, error)
             told = actor_of(self.request).may(Act.SEE_MACHINES, dataset.project)
-            raise Refused(f"{files.AWAY}: {error}" if told else f"{files.AWAY}.", 503, "storage") from None
+            trouble = files.trouble(error)
+            raise Refused(f"{trouble}: {error}" if told else f"{trouble}.", trouble.status, trouble.code) from None
 
 
 class FilesView(FilesPart):
     acts: ClassVar = {"get": Act.SEE}
 
-    @extend_schema(operation_id="datasets_files", responses={200: ListingSerializer, **problems(401, 403, 404, 503)})
+    @extend_schema(
+        operation_id="datasets_files", responses={200: ListingSerializer, **problems(401, 403, 404, 409, 503)}
+    )
     def get(self, request: Request, slug: str) -> Response:  # noqa: ARG002
         """The dataset's files, as last published or, before that, as they are in the storage.
 
@@ -151,7 +154,7 @@ class FileView(FilesPart):
             (200, streaming.OCTETS): OpenApiTypes.BINARY,
             (206, streaming.OCTETS): OpenApiResponse(OpenApiTypes.BINARY, "The range that was asked for."),
             304: OpenApiResponse(description="It is the file that one has: see If-None-Match."),
-            **problems(401, 403, 404, 416, 503),
+            **problems(401, 403, 404, 409, 416, 503),
         },
     )
     def get(self, request: Request, slug: str, path: str) -> HttpResponseBase:

@@ -42,8 +42,9 @@ class FileView(View):
             raise Http404(GONE) from None
         except CrunchError as error:
             _log.warning("reading %r of %s: %s", path, owner.slug, error)
-            told = {"away": files.AWAY, "problem": str(error), **allowed(request, owner.project)}
-            return render(request, "server/storage_away.html", {"dataset": owner, **told}, status=503)
+            trouble = files.trouble(error)
+            told = {"trouble": trouble, "problem": str(error), **allowed(request, owner.project)}
+            return render(request, "server/storage_away.html", {"dataset": owner, **told}, status=trouble.status)
 
     def answer(self, dataset: Dataset, path: str, storage: Storage, source: Source) -> HttpResponseBase:
         """What to answer with this file. Raises CrunchError when it cannot be read."""

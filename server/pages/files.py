@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from django.core.paginator import Page, Paginator
 
-from crunch_tasks.errors import CrunchError
+from crunch_tasks.errors import CrunchError, Refused
 from server.models import Dataset
 from server.pages.paging import FILE_ROWS
 from server.pages.trees import Folder, tree
-from server.services.files import AWAY, File, Listing, listing
+from server.services.files import File, Listing, listing, trouble
 
 RECORDS = 200
 """The most records that a page shows."""
@@ -21,12 +21,12 @@ FEW = 20
 
 @dataclass(frozen=True)
 class ListingPage:
-    """The part of a listing that one page shows; `problem` says why there is none."""
+    """The part of a listing that one page shows; `trouble` says why there is none, `problem` what the storage said."""
 
     listing: Listing
     page: Page[File]
     problem: str = ""
-    away: str = AWAY
+    trouble: Refused | None = None
 
     @property
     def tree(self) -> Folder:
@@ -44,12 +44,13 @@ class ListingPage:
 
 def page(dataset: Dataset, number: str | None) -> ListingPage:
     """The page with this number of the dataset's files; of a storage that cannot be reached one with a problem."""
-    found, problem = Listing(), ""
+    found, why = Listing(), None
     try:
         found = listing(dataset)
     except CrunchError as error:
-        problem = str(error)
-    return ListingPage(found, Paginator(found.files, FILE_ROWS).get_page(number), problem)
+        why = error
+    shown = Paginator(found.files, FILE_ROWS).get_page(number)
+    return ListingPage(found, shown) if why is None else ListingPage(found, shown, str(why), trouble(why))
 
 
 def version(dataset: Dataset) -> str:

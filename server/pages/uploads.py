@@ -45,7 +45,8 @@ class UploadView(View):
         except Refused as error:
             return JsonResponse({"detail": str(error), "code": error.code}, status=error.status)
         except CrunchError as error:
-            return JsonResponse({"detail": f"{files.AWAY}: {error}", "code": "storage"}, status=503)
+            trouble = files.trouble(error)
+            return JsonResponse({"detail": f"{trouble}: {error}", "code": trouble.code}, status=trouble.status)
         except Dataset.DoesNotExist:
             return JsonResponse({"detail": f"{owner.slug} was deleted meanwhile.", "code": "not_found"}, status=404)
 

@@ -16,6 +16,7 @@ from typing import Any
 from django.conf import settings
 
 from crunch_tasks.contract import CRUNCH_FOLDER
+from crunch_tasks.errors import Altered, CrunchError, Refused
 from crunch_tasks.files.opening import open_storage
 from crunch_tasks.files.paths import name_problem, safe_prefix
 from crunch_tasks.files.plan import Source, is_staged
@@ -30,6 +31,12 @@ AWAY = (
     "The storage does not answer as it should. Try again in a while; if that does not help, tell who runs this server"
 )
 """What anyone is told of it; why goes to members, after a colon."""
+
+ALTERED = (
+    "Something else wrote where the last run published its results, so they are not handed out. Whoever works on the "
+    "project can put the published files back into the storage, or choose to retry, taking the files as they are"
+)
+"""The same, where to try again would not help."""
 
 LISTED = 10_000
 """The most files, and the most records, that are listed of a dataset."""
@@ -91,6 +98,13 @@ def find(dataset: Dataset, path: str) -> tuple[Storage, Source] | None:
         told = body(dataset)
         source = find_file(storage, told, path, added=shows_added(told))
     return None if source is None else (storage, source)
+
+
+def trouble(error: CrunchError) -> Refused:
+    """What anyone is told of why there are no files to show, as a refusal."""
+    if isinstance(error, Altered):
+        return Refused(ALTERED, 409, "altered")
+    return Refused(AWAY, 503, "storage")
 
 
 def body(dataset: Dataset) -> dict[str, Any]:

@@ -106,8 +106,20 @@ def test_a_manifest_that_was_not_committed_is_not_believed(browser: Client, data
     publish(folder, dataset, data=b"right")
     other = PublishedManifest(4, dataset.pk, Manifest({"evil": Entry("0" * 32, 1, 0)}))
     (folder / published_manifest(4)).write_bytes(other.to_bytes())
-    assert "cannot be listed" in page(browser, dataset)
-    assert browser.get(address(dataset, "evil")).status_code == 503
+    text = page(browser, dataset)
+    assert "cannot be listed" in text and "put the published files back" in text and "Try again" not in text
+    assert browser.get(address(dataset, "evil")).status_code == 409
+
+
+def test_a_published_file_that_was_written_over_is_not_handed_out(
+    api: APIClient, browser: Client, dataset: Dataset, folder: Path
+) -> None:
+    publish(folder, dataset, data=b"right")
+    (folder / "data").write_bytes(b"by hand")
+    on_page, told = browser.get(address(dataset, "data")), api.get(f"/api/datasets/{dataset.slug}/files/data")
+    assert (on_page.status_code, told.status_code) == (409, 409)
+    for text in (on_page.content.decode(), told.json()["detail"]):
+        assert "put the published files back" in text and "7 bytes; 5 were published" in text
 
 
 OUTSIDE = ["../neighbour", "%2e%2e/neighbour", "..%2fneighbour", "a/../../neighbour", "/etc/passwd", "%2fetc/passwd"]
