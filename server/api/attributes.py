@@ -9,7 +9,7 @@ from rest_framework import serializers, viewsets
 
 from server.api import tags
 from server.api.base import API
-from server.api.fields import ItemSlugField
+from server.api.fields import ItemSlugField, OnlyKnown
 from server.api.filters import ATTRIBUTES
 from server.api.noted import CATALOGUE_ACTS, check_item, noted
 from server.kinds import KINDS
@@ -18,7 +18,7 @@ from server.permissions import Act, actor_of
 from server.services import edits
 
 
-class AttributeSerializer(serializers.ModelSerializer[Attribute]):
+class AttributeSerializer(OnlyKnown, serializers.ModelSerializer[Attribute]):
     kind = ""
     item = ItemSlugField(queryset=Item.objects.all())
 
