@@ -119,6 +119,7 @@ class Lanes:
         """The next lease; None when nothing waits, or nothing fits any more. Raises NothingFits if nothing ever did.
 
         What keeps the loop from claiming any more, such as a disk that is low, ends it when what is in hand has ended.
+        One that was told to end wants none, and fails by nothing that kept it from one.
         """
         try:
             return self.session.claim(
@@ -132,7 +133,10 @@ class Lanes:
                 self.session.report.say(self._unfit)
             return None
         except CrunchError as error:
-            self._end_with(error)
+            if self._ends:
+                self.session.report.say(str(error))
+            else:
+                self._end_with(error)
             return None
 
     def _end_with(self, error: BaseException) -> None:
@@ -270,6 +274,7 @@ class Lanes:
         with self._changed:
             self._ends = True
             self._told_to_end = message
+            self.session.client.claim_no_more()
             for lane in self._lanes:
                 if all_of_them or lane.is_ahead:
                     lane.lease.interrupt(message)

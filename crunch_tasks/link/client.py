@@ -12,13 +12,21 @@ other 4xx without                        ServerError: a proxy or another site sa
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
 import httpx
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_before_delay
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    sleep_using_event,
+    stop_before_delay,
+    stop_when_event_set,
+)
 
 from crunch_tasks import __version__
 from crunch_tasks.contract import LARGEST_PAGE, Claim, ClaimRequest, StatusEvent
@@ -56,6 +64,7 @@ class CrunchClient:
         self.url = checked_url(url, options)
         self.options = options
         self.patience_s = patience_s
+        self._claims_end = threading.Event()
         # Redirects are refused below, so that the token only ever goes to this address.
         self._http = httpx.Client(
             base_url=self.url + "/",
@@ -87,13 +96,20 @@ class CrunchClient:
 
     def claim(self, request: ClaimRequest, *, patience_s: float | None = None) -> Claim | None:
         """The claim for this request, the same one again while it is current; None when nothing can be claimed."""
-        body = self._call("POST", "api/claims/", request.to_wire(), patience_s=patience_s, timeout_s=patience_s)
+        ends = self._claims_end if patience_s is None else None
+        body = self._call(
+            "POST", "api/claims/", request.to_wire(), patience_s=patience_s, timeout_s=patience_s, ends=ends
+        )
         if body is None:
             return None
         try:
             return Claim.from_wire(body)
         except (KeyError, TypeError, ValueError) as error:
             raise ServerError(f"The server at {self.url} answered a claim that cannot be read: {error!r}.") from error
+
+    def claim_no_more(self) -> None:
+        """Nobody wants a claim any more: one that is asked for of a server that does not answer is given up."""
+        self._claims_end.set()
 
     def heartbeat(
         self,
@@ -234,15 +250,18 @@ class CrunchClient:
         patience_s: float | None = None,
         timeout_s: float | None = None,
         repeatable: bool = True,
+        ends: threading.Event | None = None,
     ) -> Any:
         """One request and its answer's JSON. What is not `repeatable` is sent again only if it was surely not done.
 
-        `timeout_s` is for those who have less time than others to wait for one answer.
+        `timeout_s` is for those who have less time than others to wait for one answer, `ends` ends all patience.
         """
         patience_s = self.patience_s if patience_s is None else patience_s
+        ends = ends or threading.Event()
         retrying = Retrying(
             retry=retry_if_exception(lambda error: isinstance(error, _Unanswered) and (repeatable or not error.sent)),
-            stop=stop_before_delay(patience_s),
+            stop=stop_before_delay(patience_s) | stop_when_event_set(ends),
+            sleep=sleep_using_event(ends),
             wait=_wait_s,
             before_sleep=_say_wait,
             reraise=True,
@@ -250,7 +269,7 @@ class CrunchClient:
         try:
             return retrying(self._once, method, path, json, timeout_s)
         except _Unanswered as error:
-            message = f"{error} Asked for {patience_s:g} s." if patience_s else str(error)
+            message = f"{error} Asked for {patience_s:g} s." if patience_s and not ends.is_set() else str(error)
             if error.sent and not repeatable:
                 message = f"{error} It may have been done all the same; look before trying again."
             raise ServerUnavailable(message, error.retry_after_s) from error.__cause__

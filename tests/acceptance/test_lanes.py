@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.site import GOOD_RUN, Site, until
+from tests.support.site import GOOD_RUN, Site, interrupt_twice, until
 
 NEXT_IS_HERE = """#!/bin/bash
 # Each of the first three that compute waits for one more that is fetched meanwhile.
@@ -128,11 +128,7 @@ def test_the_second_ctrl_c_gives_everything_back(site: Site, folder: Path) -> No
     slugs = add(site, "At once", WAIT.format(folder=folder), 3)
     loop = site.start("loop", "--workers", "2")
     until(lambda: (folder / "1").exists() and (folder / "2").exists(), what="two that compute")
-    loop.send_signal(signal.SIGINT)
-    said = loop.stderr
-    assert said is not None
-    until(lambda: "Ctrl-C again" in said.readline(), what="the word on it")
-    loop.send_signal(signal.SIGINT)
+    interrupt_twice(loop)
     _, err = loop.communicate(timeout=30)
     assert loop.returncode == 128 + signal.SIGINT, err
     assert "Traceback" not in err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from crunch_tasks.link.client import CrunchClient
 from deployments.local import free_port
 from tests.support.proxy import Fault, Proxy, proxy
 from tests.support.relay import relay
-from tests.support.site import GOOD_RUN, Site, until
+from tests.support.site import GOOD_RUN, Site, interrupt_twice, until
 
 STATUSES = "/api/statuses/"
 
@@ -152,3 +153,37 @@ def test_a_loop_waits_for_a_prefect_server_that_is_away(site: Site, tmp_path: Pa
     assert "Traceback" not in err
     assert [site.dataset(slug)["state"] for slug in slugs] == ["completed"] * 3
     assert site.statuses(slugs[1], effective=False) == GOOD_RUN
+
+
+@pytest.mark.parametrize("moment", ["while one computes", "when its workflow has ended"])
+def test_the_second_ctrl_c_gives_everything_back_where_prefect_hangs(site: Site, tmp_path: Path, moment: str) -> None:
+    workflow = f'touch "{tmp_path}/begun"\nuntil [ -e "{tmp_path}/go" ]; do sleep 0.1; done\ntouch ended\n'
+    project = site.add_project("P", workflow)
+    slugs = [site.add_dataset(project, name, {"input.txt": b"x"}) for name in ("one", "two", "three")]
+    with relay(urlsplit(site.prefect_api).port or 0) as line:
+        loop = site.start("loop", PREFECT_API_URL=f"{line.url}/api")
+        until((tmp_path / "begun").exists, what="the first one's workflow")
+        until(lambda: (1, 2) in site.statuses(slugs[1]), what="the second one's files")
+        line.stall()
+        if moment == "when its workflow has ended":
+            (tmp_path / "go").touch()
+            until((site.directory / "p" / "one" / "ended").exists, what="the first one's end")
+        interrupt_twice(loop)
+        _, err = loop.communicate(timeout=40)
+    assert loop.returncode == 128 + signal.SIGINT, err
+    assert "Traceback" not in err
+    assert [(row["state"], row["attempt"]) for row in map(site.dataset, slugs)] == [("unprocessed", 0)] * 3
+
+
+def test_the_first_ctrl_c_ends_a_loop_that_waits_for_a_server_that_is_away(site: Site, line: Proxy, slug: str) -> None:
+    line.faults = [Fault("POST", "/api/claims/", status=503)]
+    loop = site.start("loop", CRUNCH_URL=line.endpoint)
+    said = loop.stderr
+    assert said is not None
+    until(lambda: "Trying again in" in said.readline(), what="the loop's patience")
+    loop.send_signal(signal.SIGINT)
+    _, err = loop.communicate(timeout=60)
+    assert "Traceback" not in err
+    assert "answers 503" in err
+    assert loop.returncode == 3, err
+    assert site.dataset(slug)["state"] == "unprocessed"

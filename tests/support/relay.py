@@ -1,4 +1,7 @@
-"""A TCP relay before a server: `cut` breaks all its connections, as a pulled cable does; it can be a slow line too."""
+"""A TCP relay before a server: `cut` breaks all its connections, `stall` leaves them open and moves nothing any more.
+
+It can be a slow line too.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,8 @@ class Relay:
         self.port = 0
         self.loop = asyncio.new_event_loop()
         self._writers: set[asyncio.StreamWriter] = set()
+        self._moves = asyncio.Event()
+        self._moves.set()
 
     @property
     def url(self) -> str:
@@ -28,6 +33,9 @@ class Relay:
 
     def cut(self) -> None:
         self.loop.call_soon_threadsafe(lambda: [writer.transport.abort() for writer in self._writers])
+
+    def stall(self) -> None:
+        self.loop.call_soon_threadsafe(self._moves.clear)
 
     async def serve(self, started: threading.Event) -> None:
         server = await asyncio.start_server(self._relay, "127.0.0.1", 0)
@@ -43,8 +51,20 @@ class Relay:
             return
         pair = {writer, back}
         self._writers |= pair
-        await asyncio.gather(_pass(reader, back, self._there), _pass(there, writer, self._back))
+        # At the relay's end; asyncio would print a traceback for each connection that is still open.
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(self._pass(reader, back, self._there), self._pass(there, writer, self._back))
         self._writers -= pair
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, line: _Line) -> None:
+        with contextlib.suppress(OSError):
+            while block := await reader.read(1 << 16):
+                await self._moves.wait()
+                await line.carry(len(block))
+                writer.write(block)
+                await writer.drain()
+        with contextlib.suppress(OSError):
+            writer.close()
 
 
 class _Line:
@@ -58,16 +78,6 @@ class _Line:
         if self._rate:
             self._free = max(self._free, time.monotonic()) + size / self._rate
             await asyncio.sleep(self._free - time.monotonic())
-
-
-async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, line: _Line) -> None:
-    with contextlib.suppress(OSError):
-        while block := await reader.read(1 << 16):
-            await line.carry(len(block))
-            writer.write(block)
-            await writer.drain()
-    with contextlib.suppress(OSError):
-        writer.close()
 
 
 @contextlib.contextmanager

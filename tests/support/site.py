@@ -166,3 +166,12 @@ def until(condition: Callable[[], Any], timeout_s: float = 60, what: str = "the 
             return found
         time.sleep(0.1)
     raise AssertionError(f"{what} did not come true in {timeout_s} s")
+
+
+def interrupt_twice(loop: Command) -> None:
+    """Ctrl-C, and once more when the loop has told what the first one does."""
+    said = loop.stderr
+    assert said is not None
+    loop.send_signal(signal.SIGINT)
+    until(lambda: "Ctrl-C again" in said.readline(), what="the word on it")
+    loop.send_signal(signal.SIGINT)
