@@ -95,6 +95,7 @@ class DatasetRun:
         self.room = room
         self.watch = watch
         self.last_words: LastWords = lambda _: None
+        self.turn_over: Callable[[], None] = lambda: None
         self.flow_run_id = ""
         self.flow_run_url = ""
         self.stage = Stage.SETUP

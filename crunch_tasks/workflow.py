@@ -44,6 +44,8 @@ def workflow(run: DatasetRun) -> None:
     except Exception:
         _save_log(run)
         raise
+    # The next one begins to compute while this one is written down.
+    run.turn_over()
     _keep_log(run)
     reached(Point.WORKFLOW_ENDED)
     if run.may_resume:

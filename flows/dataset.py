@@ -64,7 +64,9 @@ def dataset_run(slug: str, project: str) -> Any:
             setup(run)
             # What ends a run that waits for its turn is told of the stage that is next.
             run.stage = Stage.WORKFLOW
-            with run.turn():
+            with ExitStack() as turn:
+                turn.enter_context(run.turn())
+                run.turn_over = turn.close
                 workflow(run)
             if run.options.upload:
                 upload(run)
