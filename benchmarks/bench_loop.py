@@ -22,13 +22,15 @@ LINE = 3_000_000
 IDLE = Work(count=15, size=2_500_000, seconds=5)
 """Both ways over the slow line take a third of computing."""
 
-FEW, MANY = 10, 60
-"""The cost of one dataset is the difference of loops over so many, shared out: without the start."""
+SMALL = Work(count=40)
+ROUNDS = 3
+"""All contenders take turns in each: what a machine does beside it lasts longer than one of them."""
 
 CLIENTS = (1, 2, 4, 8)
 EACH = 5
 SLEEP_S = 10.0
 
+WANTED_S = {"folder": 0.15, "S3": 0.25}
 DJANGO_CRUNCH_S = {"folder": 0.13, "S3": 0.27}
 """What a dataset takes with django-crunch beyond its workflow, without an orchestrator, measured elsewhere."""
 
@@ -55,23 +57,34 @@ def idle(place: Place) -> None:
 
 def overhead(place: Place) -> None:
     """What a small dataset costs with an empty workflow, beyond a bare Prefect flow of three empty tasks."""
-    bare = statistics.median(bare_prefect.seconds(place.prefect_api, MANY) for _ in range(3))
-    print(f"\nOverhead: {MANY} datasets of one small file with an empty workflow, one after the other\n")
+    with place.in_s3() as s3:
+        folder = place.in_folder()
+        one = ("--prefetch", "0")
+        contenders: dict[str, Callable[[], float]] = {
+            "bare": lambda: bare_prefect.seconds(place.prefect_api, SMALL.count),
+            "folder": lambda: _each(place, folder, one),
+            "folder, in lanes": lambda: _each(place, folder, ()),
+            "S3": lambda: _each(place, s3, one),
+            "S3, in lanes": lambda: _each(place, s3, ()),
+        }
+        rounds = [{name: seconds() for name, seconds in contenders.items()} for _ in range(ROUNDS)]
+    print(f"\nOverhead: {SMALL.count} datasets of one small file with an empty workflow, medians of {ROUNDS} rounds\n")
     print("| | s a dataset | beyond bare Prefect, s | wanted, s | django-crunch, without Prefect, s |")
     print("|---|---:|---:|---:|---:|")
-    print(f"| a bare Prefect flow of three tasks | {bare:.3f} | | | |")
-    with place.in_s3() as s3:
-        for name, site, wanted in (("folder", place.in_folder(), 0.15), ("S3", s3, 0.25)):
-            each = _each(place, site, ("--prefetch", "0"))
-            print(f"| {name} | {each:.3f} | {each - bare:.3f} | {wanted} | {DJANGO_CRUNCH_S[name]} |")
-            each = _each(place, site, ())
-            print(f"| {name}, in lanes | {each:.3f} | {each - bare:.3f} | | |")
+    for name in contenders:
+        each = statistics.median(took[name] for took in rounds)
+        if name == "bare":
+            print(f"| a bare Prefect flow of three tasks | {each:.3f} | | | |")
+            continue
+        beyond = statistics.median(took[name] - took["bare"] for took in rounds)
+        where = name.partition(",")[0]
+        print(f"| {name} | {each:.3f} | {beyond:.3f} | {WANTED_S[where]} | {DJANGO_CRUNCH_S[where]} |")
 
 
 def _each(place: Place, site: Site, options: tuple[str, ...]) -> float:
-    few = min(place.loop(site, Work(FEW), options=options).wall for _ in range(2))
-    many = min(place.loop(site, Work(MANY), options=options).wall for _ in range(2))
-    return (many - few) / (MANY - FEW)
+    """Seconds a dataset, from the first one's workflow to the last one's: without the loop's start."""
+    begun = place.loop(site, SMALL, options=options).begun
+    return (begun[-1] - begun[0]) / (len(begun) - 1)
 
 
 def clients(place: Place) -> None:
