@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.test import AsyncClient, Client
+from rest_framework.test import APIClient
 
 from crunch_tasks.contract import published_manifest
 from crunch_tasks.files.manifest import AttemptPlan, Entry, Manifest, PublishedManifest
