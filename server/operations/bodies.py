@@ -6,8 +6,9 @@ does so in the event loop, where slow senders hold none of the turns of `AtOnce`
 | the body has                                                       | it is                                     |
 |--------------------------------------------------------------------|-------------------------------------------|
 | as many bytes as all views take (DATA_UPLOAD_MAX_MEMORY_SIZE)      | read                                      |
-| more, for a view that takes them (`most_bytes`) and of somebody    | read                                      |
-| more, for such a view, of a stranger, or more than even it takes   | left: the view refuses it without reading |
+| more, for a view that takes them (`most_bytes`), of a project that | read                                      |
+| who sends it may edit                                              |                                           |
+| more, for such a view, of anybody else, or more than even it takes | left: the view refuses it without reading |
 | more, for any other view, or without having announced its length   | left: 413                                 |
 | no room in the temporary folder                                    | left where there was no more: 507         |
 """
@@ -18,7 +19,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
+from typing import Any, NamedTuple
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
@@ -33,8 +34,10 @@ from rest_framework.request import Request
 from crunch_tasks.errors import Refused
 from server.api.base import Tokens
 from server.limits import no_room, too_large
+from server.models import Project
 from server.operations.at_once import close_connections
 from server.operations.refusals import answer
+from server.permissions import Act, Actor
 from server.services.uploads import whole_number
 
 LOOKING_AT_ONCE = 1
@@ -94,13 +97,13 @@ class Bounded(ASGIHandler):
         if size is None or size <= most:
             return True
         request, _ = self.create_request(body.scope, BytesIO())
-        own = most_bytes(request.path_info) if request else None
-        if request is None or own is None:
+        view = _view(request.path_info) if request else None
+        if request is None or view is None:
             raise too_large(most)
-        if size > own:
+        if size > view.most_bytes:
             return False
         async with self.looking:
-            return await sync_to_async(is_from_somebody)(request)
+            return await sync_to_async(may_edit)(request, view.project)
 
     async def listen_for_disconnect(self, receive: Any) -> None:
         if LEFT in receive.scope:
@@ -109,22 +112,37 @@ class Bounded(ASGIHandler):
         await super().listen_for_disconnect(receive)
 
 
-def most_bytes(path: str) -> int | None:
-    """How long a body the view at this address takes, if it says so itself."""
+class _View(NamedTuple):
+    """A view that takes large bodies: how large, and the slug of the project in which it edits something."""
+
+    most_bytes: int
+    project: str
+
+
+def _view(path: str) -> _View | None:
+    """The view at this address, if it says itself how long a body it takes."""
     try:
-        view = resolve(path).func
+        match = resolve(path)
     except Resolver404:
         return None
     # The REST framework's word for a view's class, and Django's.
-    found = getattr(view, "cls", None) or getattr(view, "view_class", None)
-    return getattr(found, "most_bytes", None)
+    found = getattr(match.func, "cls", None) or getattr(match.func, "view_class", None)
+    most: int | None = getattr(found, "most_bytes", None)
+    # Of a page, or of a call that names a project or a dataset, whose slug begins with its project's.
+    named = match.kwargs.get("project") or match.kwargs.get("slug", "")
+    return None if most is None else _View(most, named.partition(":")[0])
 
 
-def is_from_somebody(request: HttpRequest) -> bool:
-    """Whether who sent this has signed in, or has a token that is good."""
+def may_edit(request: HttpRequest, slug: str) -> bool:
+    """Whether who sent this, by a session or a token, may edit the project."""
     try:
         SessionMiddleware(_no_view).process_request(request)
-        return get_user(request).is_authenticated or Tokens().authenticate(Request(request)) is not None
+        user, token = get_user(request), None
+        if not user.is_authenticated and (found := Tokens().authenticate(Request(request))) is not None:
+            user, token = found
+        # PostgreSQL refuses to look for a NUL.
+        project = None if "\x00" in slug else Project.objects.filter(slug=slug).first()
+        return project is not None and Actor(user, token).may(Act.EDIT, project)
     except AuthenticationFailed:
         return False
     finally:

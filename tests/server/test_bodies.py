@@ -39,7 +39,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> Iterato
     settings.write_text(f'MEDIA_ROOT = "{folder / "storage"}"\n')
     environment = {"TMPDIR": str(temporary)}
     with crunch_server(
-        folder / "server", storage_settings=settings, environment=environment, users=("alice",)
+        folder / "server", storage_settings=settings, environment=environment, users=("alice", "bob")
     ) as running:
         with running.client() as alice:
             alice.post("/api/projects/", data={"name": "birds", "visibility": "public"})
@@ -100,6 +100,19 @@ def test_a_stranger_is_refused_as_ever_before_a_large_body_is_sent(server: Crunc
         assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, "Token")
         assert set(json.loads(text)) == {"detail", "code"}
     assert announce(server, "POST", f"{PAGE}a", 6 * MIB, {**OCTETS, **token})[0].status == 403
+
+
+def test_who_may_not_edit_is_refused_before_a_large_body_is_sent(server: CrunchServer) -> None:
+    server.take_from_staff("bob")
+    bob = {"Authorization": f"Token {server.tokens['bob']}"}
+    for method, path, kind in (("PUT", f"{FILE}a", OCTETS), ("POST", BULK, JSON)):
+        answer, text = announce(server, method, path, 6 * MIB, {**kind, **bob})
+        assert (answer.status, "needs the role editor" in json.loads(text)["detail"]) == (403, True)
+    assert announce(server, "PUT", "/api/datasets/no:one/files/a", 6 * MIB, {**OCTETS, **bob})[0].status == 404
+    with server.client() as alice:
+        asked = {"name": "low", "role": "viewer", "expires": "2999-01-01T00:00:00Z"}
+        low = {"Authorization": f"Token {alice.post('/api/tokens/', json=asked).json()['token']}"}
+    assert announce(server, "PUT", f"{FILE}a", 6 * MIB, {**OCTETS, **low})[0].status == 403
 
 
 def test_a_token_that_has_expired_is_a_strangers(server: CrunchServer) -> None:
