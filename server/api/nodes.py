@@ -46,7 +46,7 @@ def _on_the_wire(values: dict[str, Any]) -> dict[str, Any]:
     return {part: str(value) if isinstance(value, Decimal) else value for part, value in values.items()}
 
 
-class NodeSerializer(serializers.ModelSerializer[Any]):
+class NodeSerializer(OnlyKnown, serializers.ModelSerializer[Any]):
     """What the tree's nodes have in common. A node stays where it was made: its slug says where that is."""
 
     details = RawTextField()
@@ -63,7 +63,7 @@ class NodeSerializer(serializers.ModelSerializer[Any]):
         return instance
 
 
-class ProjectSerializer(OnlyKnown, NodeSerializer):
+class ProjectSerializer(NodeSerializer):
     workflow = RawTextField()
     paused = ExplicitBooleanField(required=False)
     needs = NeedsField(help_text="What its datasets ask of a machine.")
@@ -112,7 +112,7 @@ class BranchSerializer(ItemSerializer):
         return [dict(BranchSerializer(child, context=self.context).data) for child in found]
 
 
-class DatasetSerializer(OnlyKnown, NodeSerializer):
+class DatasetSerializer(NodeSerializer):
     parent = ItemSlugField(queryset=Project.objects.all())  # type: ignore[assignment]
     attributes = AttributeValuesField()
     items = serializers.SerializerMethodField()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from server.api.base import problems
+from server.api.fields import ActSerializer, OnlyKnown
 from server.api.members import Person
 from server.api.parts import ProjectPart
 from server.kinds import ExplicitBooleanField
@@ -20,7 +21,7 @@ from server.permissions import Act, actor_of
 from server.services import webhooks
 
 
-class WebhookSerializer(serializers.ModelSerializer[Webhook]):
+class WebhookSerializer(OnlyKnown, serializers.ModelSerializer[Webhook]):
     events = serializers.ListField(child=serializers.ChoiceField(WebhookEvent.choices), min_length=1, max_length=10)
     created_by = Person(slug_field="username", read_only=True)
 
@@ -37,7 +38,7 @@ class NewWebhookSerializer(WebhookSerializer):
         fields = [*WebhookSerializer.Meta.fields, "secret"]
 
 
-class ActiveSerializer(serializers.Serializer[Any]):
+class ActiveSerializer(ActSerializer):
     active = ExplicitBooleanField()
 
 

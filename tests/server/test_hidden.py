@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from server.models import AccessToken, Dataset, Membership, Project
+from server.models import AccessToken, Attribute, Dataset, Item, Membership, Project
 from tests.server.test_permissions import World
 from tests.support.calls import claim, heartbeat, signed_in
 
@@ -67,6 +67,8 @@ def test_a_trial_with_a_word_that_is_not_known_changes_nothing() -> None:
         ("post", "datasets/", {"parent": "birds", "name": "q", "lockd": True}, ["lockd"]),
         ("put", "projects/birds/", {"name": "Birds", "pausd": True}, ["pausd"]),
         ("patch", "datasets/birds:one/", {"lockd": True}, ["lockd"]),
+        ("post", "items/", {"parent": "birds", "name": "q", "detials": "x"}, ["detials"]),
+        ("post", "attributes/char/", {"item": "birds:one", "key": "k", "value": "v", "vlaue": "w"}, ["vlaue"]),
         ("put", "projects/birds/members/editor/", {"role": "editor", "edits_worklow": True}, ["edits_worklow"]),
     ],
 )
@@ -74,7 +76,7 @@ def test_a_misspelt_field_is_named_and_nothing_is_made_or_changed(
     sent_as: str, method: str, path: str, body: dict[str, Any], words: list[str]
 ) -> None:
     world = World("public")
-    tables = (AccessToken, Dataset, Membership, Project)
+    tables = (AccessToken, Attribute, Item, Dataset, Membership, Project)
     before = [list(table.objects.order_by("pk").values()) for table in tables]
     refused = getattr(signed_in(world.people["manager"]), method)(f"/api/{path}", body, format=sent_as)
     assert (refused.status_code, list(refused.json())) == (400, words)
