@@ -7,6 +7,7 @@ kernel's clock, which no busy or waiting Python can hold up. Nothing is lost by 
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -18,6 +19,9 @@ STOP_S = 24
 
 LAST_WORD_S = 8.0
 """The part of them, in seconds, that is kept for telling the server."""
+
+GOODBYE_S = 3.0
+"""How long Python's exit may take then, in seconds: it waits for what Prefect still has to tell its server."""
 
 NOTICES = (signal.SIGTERM, signal.SIGINT)
 
@@ -55,6 +59,14 @@ def stoppable() -> Iterator[None]:
 def seconds_left() -> float:
     """Seconds until this process, which was told to stop, is ended."""
     return signal.getitimer(signal.ITIMER_REAL)[0] or float(STOP_S)
+
+
+def end_in_time(code: int) -> None:
+    """When all is said: a process that was told to stop ends with this code, whatever hangs at its exit."""
+    if signal.getitimer(signal.ITIMER_REAL)[0]:
+        timer = threading.Timer(min(GOODBYE_S, seconds_left() / 2), os._exit, [code])
+        timer.daemon = True
+        timer.start()
 
 
 @contextmanager

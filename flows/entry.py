@@ -1,4 +1,6 @@
-"""The first step of the `crunch` command: while the rest is imported, Ctrl-C ends it without a word of Python's."""
+"""The first step of the `crunch` command, and its last: Ctrl-C ends it without a word of Python's while the rest is
+imported, and in time when all is said.
+"""
 
 from __future__ import annotations
 
@@ -15,4 +17,11 @@ def main() -> None:
 
     if _LISTENS:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    run_command()
+    from crunch_tasks.stopping import end_in_time
+
+    try:
+        run_command()
+    except SystemExit as end:
+        if isinstance(end.code, int):
+            end_in_time(end.code)
+        raise

@@ -23,8 +23,14 @@ def keep_client() -> None:
         _kept.set(stack)
 
 
+BUSY = (429, 502, 503, 504)
+"""What Prefect's server answers while it cannot serve, 503 when its database is slow, or a proxy before it."""
+
+
 def is_away(problem: object) -> bool:
-    """Whether what Prefect raised says that its server did not answer."""
+    """Whether what Prefect raised says that its server did not answer, or has too much to do."""
+    if isinstance(problem, httpx.HTTPStatusError):
+        return problem.response.status_code in BUSY
     return isinstance(problem, httpx.TransportError) or "Failed to reach API" in str(problem)
 
 

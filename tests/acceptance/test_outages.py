@@ -18,6 +18,7 @@ from crunch_tasks.contract import ClaimRequest
 from crunch_tasks.errors import ServerError
 from crunch_tasks.link.client import CrunchClient
 from deployments.local import free_port
+from tests.support.depth import whole
 from tests.support.proxy import Fault, Proxy, proxy
 from tests.support.relay import relay
 from tests.support.site import GOOD_RUN, Site, interrupt_twice, until
@@ -155,7 +156,7 @@ def test_a_loop_waits_for_a_prefect_server_that_is_away(site: Site, tmp_path: Pa
     assert site.statuses(slugs[1], effective=False) == GOOD_RUN
 
 
-@pytest.mark.parametrize("moment", ["while one computes", "when its workflow has ended"])
+@pytest.mark.parametrize("moment", ["when its workflow has ended", *(["while one computes"] if whole() else [])])
 def test_the_second_ctrl_c_gives_everything_back_where_prefect_hangs(site: Site, tmp_path: Path, moment: str) -> None:
     workflow = f'touch "{tmp_path}/begun"\nuntil [ -e "{tmp_path}/go" ]; do sleep 0.1; done\ntouch ended\n'
     project = site.add_project("P", workflow)
@@ -185,5 +186,5 @@ def test_the_first_ctrl_c_ends_a_loop_that_waits_for_a_server_that_is_away(site:
     _, err = loop.communicate(timeout=60)
     assert "Traceback" not in err
     assert "answers 503" in err
-    assert loop.returncode == 3, err
+    assert loop.returncode == 0, err
     assert site.dataset(slug)["state"] == "unprocessed"

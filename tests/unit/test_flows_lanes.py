@@ -39,7 +39,7 @@ def test_what_the_server_gives_while_ctrl_c_comes_is_given_back(monkeypatch: pyt
 
     monkeypatch.setattr(lanes, "process", process)
     said: list[str] = []
-    session: Any = SimpleNamespace(claim=claim, report=SimpleNamespace(say=said.append))
+    session: Any = SimpleNamespace(claim=claim, client=server.client(), report=SimpleNamespace(say=said.append))
     loop = lanes.Lanes(session, RunOptions(), "p", LoopOptions())
     loop.run()
     assert [outcome.result for outcome in loop.outcomes] == [Result.RELEASED]
@@ -67,7 +67,7 @@ def test_what_hangs_when_its_loop_is_stopped_is_given_back_all_the_same(monkeypa
 
     monkeypatch.setattr(lanes, "process", process)
     monkeypatch.setattr(lanes, "seconds_left", lambda: 5.0)
-    session: Any = SimpleNamespace(claim=claim, report=SimpleNamespace(say=lambda _: None))
+    session: Any = SimpleNamespace(claim=claim, client=server.client(), report=SimpleNamespace(say=lambda _: None))
     loop = lanes.Lanes(session, RunOptions(), "p", LoopOptions())
     try:
         with pytest.raises(KeyboardInterrupt):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -165,7 +164,7 @@ def test_a_server_that_stays_away_ends_in_a_clear_error():
 )
 def test_retry_after_is_honoured_by_the_servers_clock(monkeypatch, headers, least):
     waits = []
-    monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=waits.append))
+    monkeypatch.setattr("threading.Event.wait", lambda _, timeout: waits.append(timeout))
     answers = [httpx.Response(503, headers=headers), httpx.Response(200, json={"dataset": ""})]
     client, _ = answering(lambda request: answers.pop(0))
     assert client.next() == ""
