@@ -132,12 +132,16 @@ def _finish(outcome: dict[str, object], as_json: bool) -> None:
 def main(*words: str) -> None:
     """Run `crunch WORDS` with the arguments of this process; an error ends as a sentence on stderr and an exit code."""
     signal.signal(signal.SIGTERM, _terminated)
-    # Prefect tells its states, and errors with their tracebacks, in its own pages; the terminal is for our own words.
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    os.environ.setdefault("PREFECT_INTERNAL_LOGGING_LEVEL", "CRITICAL")
+    quieten_prefect()
     logging.raiseExceptions = False
     _show_warnings()
     end_well(app, [*words, *sys.argv[1:]], "crunch")
+
+
+def quieten_prefect() -> None:
+    """It tells its states, and errors with their tracebacks, in its own pages; the terminal is for our own words."""
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    os.environ.setdefault("PREFECT_INTERNAL_LOGGING_LEVEL", "CRITICAL")
 
 
 def end_well(app: typer.Typer, args: list[str], name: str) -> None:

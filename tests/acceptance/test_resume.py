@@ -31,7 +31,7 @@ RESULTS = {f"out{i}": str(i).encode() * 1000 for i in range(1, 7)}
 def dying_storage(site: Site, tmp_path: Path) -> Path:
     """Storage settings for the same folder, through a class that kills its process at the nth object."""
     path = tmp_path / "dying.json"
-    options = {"location": str(tmp_path / "storage")}
+    options = {"location": str(site.storage_settings.with_name("storage"))}
     backend = "tests.support.storages.DyingStorage"
     path.write_text(json.dumps({"STORAGES": {"default": {"BACKEND": backend, "OPTIONS": options}}}))
     return path

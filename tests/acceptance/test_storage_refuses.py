@@ -52,7 +52,7 @@ def test_a_storage_that_renames_is_refused_before_the_workflow_runs(site: Site, 
     ran = tmp_path / "ran"
     slug = site.add_dataset(site.add_project("P", f"touch '{ran}'\n"), "one", INPUTS)
     settings = tmp_path / "renaming.json"
-    options = {"location": str(tmp_path / "storage")}
+    options = {"location": str(site.storage_settings.with_name("storage"))}
     backend = "tests.support.storages.HashingStorage"
     settings.write_text(json.dumps({"STORAGES": {"default": {"BACKEND": backend, "OPTIONS": options}}}))
 

@@ -6,9 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.fixtures import fresh_server, on_one_worker, prefect_api, s3, site, storage_settings
+from tests.support.fixtures import (
+    forks,
+    fresh_server,
+    on_one_worker,
+    prefect_api,
+    s3,
+    shared_site,
+    site,
+    storage_settings,
+)
 
-__all__ = ["fresh_server", "prefect_api", "s3", "site", "storage_settings"]
+__all__ = ["forks", "fresh_server", "prefect_api", "s3", "shared_site", "site", "storage_settings"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -12,12 +12,14 @@ from dataclasses import replace
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from crunch_tasks.crash import SERVER_POINTS, VARIABLE, Point
 from tests.crash.walk import INPUTS, RESULTS, Case, Walker
 from tests.support.depth import sample, whole
 from tests.support.fixtures import running_site, write_storage_settings
+from tests.support.forks import Forks
 from tests.support.servers import CrunchServer
 from tests.support.site import GOOD_RUN, until
 
@@ -37,11 +39,16 @@ def cases(most: int, *signals: str) -> list[Case]:
 
 @pytest.fixture(scope="module", params=["folder", "s3"] if whole() else ["s3"])
 def walker(
-    request: Any, s3: Any, prefect_api: str, fresh_server: CrunchServer, tmp_path_factory: pytest.TempPathFactory
+    request: Any,
+    s3: Any,
+    prefect_api: str,
+    fresh_server: CrunchServer,
+    forks: Forks,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Walker]:
     folder = tmp_path_factory.mktemp("walk")
     settings = write_storage_settings(folder, s3 if request.param == "s3" else None)
-    with running_site(folder, settings, prefect_api, fresh_server) as site:
+    with running_site(folder, settings, prefect_api, fresh_server, forks) as site:
         yield Walker(site, folder / "folders")
 
 
@@ -125,8 +132,9 @@ def test_stopped_anywhere_and_continued_too_late(walker: Walker, undisturbed: di
     # A lease that runs out for real: its holder counts its time too, and writes nothing after it.
     slug = walker.add(lease_seconds=5)
     client = walker.start(slug, "first", **case.environment)
-    _, status = os.waitpid(client.pid, os.WUNTRACED)
-    assert os.WIFSTOPPED(status), "no client gets there"
+    process = psutil.Process(client.pid)
+    until(lambda: client.poll() is not None or process.status() == psutil.STATUS_STOPPED, what="the stop")
+    assert client.poll() is None, "no client gets there"
     until(lambda: walker.run(slug, "second") == 0 or walker.site.dataset(slug)["state"] == "completed", what="the rest")
     if walker.site.dataset(slug)["manifest_fence"] > 1:
         walker.arrive_late(slug)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from crunch_tasks.crash import VARIABLE, Point
 from crunch_tasks.durable import TEMPORARY
 from crunch_tasks.files.plan import plan_path
 from crunch_tasks.files.reading import list_files
-from tests.support.site import Site
+from tests.support.site import Running, Site
 
 # Appends to an input and looks at all that is there: a redo that starts from anything but the inputs shows. One input
 # is deleted, one is left alone; results are small and large, in folders and with names that want care.
@@ -84,7 +83,7 @@ class Walker:
         self.site.add_project(name, WORKFLOW, **project)
         return self.site.add_dataset(name, "d", INPUTS)
 
-    def start(self, slug: str, where: str, **environment: str) -> subprocess.Popen[str]:
+    def start(self, slug: str, where: str, **environment: str) -> Running:
         return self.site.start(*self._words(slug, where), **environment)
 
     def run(self, slug: str, where: str, **environment: str) -> int:

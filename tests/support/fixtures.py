@@ -1,6 +1,7 @@
 """Fixtures of a whole Crunch site, for the folders of tests that need one: a conftest imports what it takes.
 
-Prefect and S3 are real and start once a session; each test has a Crunch server and a storage of its own.
+All servers are real and start once a session. Each test finds a Crunch server with nothing but its users and a storage
+without a file: on a folder always the same server, restored, on S3 one of its own.
 """
 
 from __future__ import annotations
@@ -8,11 +9,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from deployments.local import free_port, prefect_server
+from tests.support.forks import Forks
 from tests.support.seaweed import SeaweedS3, seaweed
 from tests.support.servers import CrunchServer
 from tests.support.site import Site
@@ -43,7 +46,10 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedS3]:
 @pytest.fixture(params=["folder"])
 def storage_settings(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """The storage settings file; `folder`, or `s3` where a test asks for it by parametrizing this fixture."""
-    return write_storage_settings(tmp_path, request.getfixturevalue("s3") if request.param == "s3" else None)
+    if request.param == "s3":
+        return write_storage_settings(tmp_path, request.getfixturevalue("s3"))
+    shared: Site = request.getfixturevalue("shared_site")
+    return shared.storage_settings
 
 
 def write_storage_settings(folder: Path, s3: SeaweedS3 | None) -> Path:
@@ -67,19 +73,57 @@ def fresh_server(tmp_path_factory: pytest.TempPathFactory) -> CrunchServer:
     return server
 
 
-@pytest.fixture
-def site(tmp_path: Path, storage_settings: Path, prefect_api: str, fresh_server: CrunchServer) -> Iterator[Site]:
-    with running_site(tmp_path, storage_settings, prefect_api, fresh_server) as running:
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    made = Forks()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def shared_site(
+    tmp_path_factory: pytest.TempPathFactory, prefect_api: str, fresh_server: CrunchServer, forks: Forks
+) -> Iterator[Site]:
+    """On a folder, for one test after the other: to start a server takes longer than most tests."""
+    folder = tmp_path_factory.mktemp("shared")
+    with running_site(folder, write_storage_settings(folder, None), prefect_api, fresh_server, forks) as running:
         yield running
 
 
+@pytest.fixture
+def site(
+    tmp_path: Path,
+    storage_settings: Path,
+    prefect_api: str,
+    fresh_server: CrunchServer,
+    forks: Forks,
+    shared_site: Site,
+) -> Iterator[Site]:
+    if storage_settings != shared_site.storage_settings:
+        with running_site(tmp_path, storage_settings, prefect_api, fresh_server, forks) as running:
+            yield running
+        return
+    server = shared_site.server
+    server.restore(fresh_server)
+    if not server.runs:
+        # A test has killed it.
+        server.start()
+    storage = storage_settings.with_name("storage")
+    shutil.rmtree(storage)
+    storage.mkdir()
+    yield replace(shared_site, directory=tmp_path / "work", environment={"PREFECT_HOME": str(tmp_path / "prefect")})
+
+
 @contextmanager
-def running_site(folder: Path, storage_settings: Path, prefect_api: str, fresh_server: CrunchServer) -> Iterator[Site]:
+def running_site(
+    folder: Path, storage_settings: Path, prefect_api: str, fresh_server: CrunchServer, forks: Forks
+) -> Iterator[Site]:
     """A site with a server of its own, which keeps all that it has in `folder`."""
     shutil.copytree(fresh_server.folder, folder / "server")
     server = CrunchServer(folder / "server", storage_settings=storage_settings, tokens=dict(fresh_server.tokens))
     server.start()
     try:
-        yield Site(server, storage_settings, folder / "work", prefect_api, {"PREFECT_HOME": str(folder / "prefect")})
+        home = {"PREFECT_HOME": str(folder / "prefect")}
+        yield Site(server, storage_settings, folder / "work", prefect_api, home, forks)
     finally:
         server.stop()

@@ -19,6 +19,7 @@ from crunch_tasks.files.opening import open_storage
 from crunch_tasks.files.storage import Storage
 from crunch_tasks.link.client import CrunchClient
 from crunch_tasks.storage_settings import load_storage_settings
+from tests.support.forks import NEEDS_A_START, Fork, Forks
 from tests.support.servers import CrunchServer
 
 CRUNCH = str(Path(sys.executable).with_name("crunch"))
@@ -36,6 +37,9 @@ class Command(subprocess.Popen[str]):
             raise AssertionError(f"{self.args} did not end within {timeout:g} s:\n{err}") from None
 
 
+Running = Command | Fork
+
+
 @dataclass
 class Site:
     """`crunch(...)` runs the command as alice, in `directory`, against this server and storage."""
@@ -45,6 +49,8 @@ class Site:
     directory: Path
     prefect_api: str
     environment: dict[str, str] = field(default_factory=dict)
+    forks: Forks | None = None
+    """Starts the commands, where they need not be started anew."""
 
     @property
     def storage(self) -> Storage:
@@ -78,11 +84,14 @@ class Site:
             self.storage.write(f"{made['base_file_path']}/{path}", content)
         return str(made["slug"])
 
-    def start(self, *words: str, **environment: str) -> Command:
+    def start(self, *words: str, **environment: str) -> Running:
         """`crunch WORDS` in the background."""
+        env = self.env | environment
+        if self.forks is not None and env.keys().isdisjoint(NEEDS_A_START):
+            return self.forks.start([CRUNCH, *words], env)
         return Command(
             [CRUNCH, *words],
-            env=self.env | environment,
+            env=env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -168,7 +177,7 @@ def until(condition: Callable[[], Any], timeout_s: float = 60, what: str = "the 
     raise AssertionError(f"{what} did not come true in {timeout_s} s")
 
 
-def interrupt_twice(loop: Command) -> None:
+def interrupt_twice(loop: Running) -> None:
     """Ctrl-C, and once more when the loop has told what the first one does."""
     said = loop.stderr
     assert said is not None
