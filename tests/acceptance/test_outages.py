@@ -168,12 +168,14 @@ def test_the_second_ctrl_c_gives_everything_back_where_prefect_hangs(site: Site,
         line.stall()
         if moment == "when its workflow has ended":
             (tmp_path / "go").touch()
-            until((site.directory / "p" / "one" / "ended").exists, what="the first one's end")
+            until(lambda: any(site.directory.glob("p/*/ended")), what="the first one's end")
         interrupt_twice(loop)
         _, err = loop.communicate(timeout=40)
     assert loop.returncode == 128 + signal.SIGINT, err
     assert "Traceback" not in err
-    assert [(row["state"], row["attempt"]) for row in map(site.dataset, slugs)] == [("unprocessed", 0)] * 3
+    states = {(row["state"], row["attempt"]) for row in map(site.dataset, slugs)}
+    # One whose workflow had ended may have been published meanwhile: Prefect is not waited for on the way.
+    assert states - {("completed", 0)} == {("unprocessed", 0)}
 
 
 def test_the_first_ctrl_c_ends_a_loop_that_waits_for_a_server_that_is_away(site: Site, line: Proxy, slug: str) -> None:

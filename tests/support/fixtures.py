@@ -17,7 +17,7 @@ import pytest
 from deployments.local import free_port, prefect_server
 from tests.support.forks import Forks
 from tests.support.seaweed import SeaweedS3, seaweed
-from tests.support.servers import CrunchServer
+from tests.support.servers import CrunchServer, postgres
 from tests.support.site import Site
 
 
@@ -32,7 +32,9 @@ def on_one_worker(items: list[pytest.Item], folder: Path) -> None:
 @pytest.fixture(scope="session")
 def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     port = free_port()
-    with prefect_server(tmp_path_factory.mktemp("prefect"), port) as service:
+    home = tmp_path_factory.mktemp("prefect")
+    # On SQLite it stalls now and then when several clients write at once, for a minute.
+    with postgres() as cluster, prefect_server(home, port, database=cluster.new_database()) as service:
         service.wait()
         yield f"http://127.0.0.1:{port}/api"
 

@@ -22,6 +22,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+ROOT = Path(__file__).parents[2]
 CRUNCH_PACKAGES = ("crunch_tasks", "flows")
 STORAGES = ("boto3", "obstore", "storages.backends.s3")
 NEEDS_A_START = ("LD_PRELOAD", "PYTHONPATH")
@@ -95,7 +96,7 @@ class Forks:
         with theirs:
             command = [sys.executable, "-m", "tests.support.forks", str(theirs.fileno())]
             self._process = subprocess.Popen(
-                command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+                command, cwd=ROOT, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
             )
         self._line = ours
 
