@@ -42,6 +42,7 @@ def workflow(run: DatasetRun) -> None:
         with reserved(run.workspace.state), run.lease.showing(functools.partial(live_tail, run.log, run.secrets)):
             _run_to_its_end(run, with_looks(run.lease.check, run.workspace.root, run.workspace.low_water))
     except Exception:
+        run.turn_over()
         _save_log(run)
         raise
     # The next one begins to compute while this one is written down.
