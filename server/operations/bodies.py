@@ -26,6 +26,7 @@ from django.conf import settings
 from django.contrib.auth import get_user
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.handlers.asgi import ASGIHandler
+from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.urls import Resolver404, resolve
 from rest_framework.exceptions import AuthenticationFailed
@@ -35,7 +36,7 @@ from crunch_tasks.errors import Refused
 from server.api.base import Tokens
 from server.limits import no_room, too_large
 from server.models import Project
-from server.operations.at_once import close_connections
+from server.operations.at_once import BUSY, close_connections
 from server.operations.refusals import answer
 from server.permissions import Act, Actor
 from server.services.uploads import whole_number
@@ -103,7 +104,7 @@ class Bounded(ASGIHandler):
         if size > view.most_bytes:
             return False
         async with self.looking:
-            return await sync_to_async(may_edit)(request, view.project)
+            return await sync_to_async(may_edit)(request, view)
 
     async def listen_for_disconnect(self, receive: Any) -> None:
         if LEFT in receive.scope:
@@ -113,10 +114,13 @@ class Bounded(ASGIHandler):
 
 
 class _View(NamedTuple):
-    """A view that takes large bodies: how large, and the slug of the project in which it edits something."""
+    """A view that takes large bodies: how large, the slug of the project in which it edits something, and whether it is
+    of the API, which heeds a token before a session; pages heed none.
+    """
 
     most_bytes: int
     project: str
+    heeds_tokens: bool
 
 
 def _view(path: str) -> _View | None:
@@ -126,25 +130,27 @@ def _view(path: str) -> _View | None:
     except Resolver404:
         return None
     # The REST framework's word for a view's class, and Django's.
-    found = getattr(match.func, "cls", None) or getattr(match.func, "view_class", None)
+    called = getattr(match.func, "cls", None)
+    found = called or getattr(match.func, "view_class", None)
     most: int | None = getattr(found, "most_bytes", None)
     # Of a page, or of a call that names a project or a dataset, whose slug begins with its project's.
     named = match.kwargs.get("project") or match.kwargs.get("slug", "")
-    return None if most is None else _View(most, named.partition(":")[0])
+    return None if most is None else _View(most, named.partition(":")[0], called is not None)
 
 
-def may_edit(request: HttpRequest, slug: str) -> bool:
-    """Whether who sent this, by a session or a token, may edit the project."""
+def may_edit(request: HttpRequest, view: _View) -> bool:
+    """Whether who sent this may edit the view's project. Raises Refused when the database does not answer."""
     try:
         SessionMiddleware(_no_view).process_request(request)
-        user, token = get_user(request), None
-        if not user.is_authenticated and (found := Tokens().authenticate(Request(request))) is not None:
-            user, token = found
+        found = Tokens().authenticate(Request(request)) if view.heeds_tokens else None
+        user, token = found or (get_user(request), None)
         # PostgreSQL refuses to look for a NUL.
-        project = None if "\x00" in slug else Project.objects.filter(slug=slug).first()
+        project = None if "\x00" in view.project else Project.objects.filter(slug=view.project).first()
         return project is not None and Actor(user, token).may(Act.EDIT, project)
     except AuthenticationFailed:
         return False
+    except DatabaseError:
+        raise Refused(BUSY, 503, "busy") from None
     finally:
         close_connections()
 

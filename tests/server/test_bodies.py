@@ -115,6 +115,18 @@ def test_who_may_not_edit_is_refused_before_a_large_body_is_sent(server: CrunchS
     assert announce(server, "PUT", f"{FILE}a", 6 * MIB, {**OCTETS, **low})[0].status == 403
 
 
+def test_a_call_is_judged_by_its_token_and_a_page_by_its_session(server: CrunchServer, browser: httpx.Client) -> None:
+    server.take_from_staff("bob")
+    cookies = {"Cookie": "; ".join(f"{name}={value}" for name, value in browser.cookies.items())}
+    bob = {"Authorization": f"Token {server.tokens['bob']}"}
+    assert announce(server, "PUT", f"{FILE}a", 6 * MIB, {**OCTETS, **cookies, **bob})[0].status == 403
+    with httpx.Client(base_url=server.url, timeout=60) as stranger:
+        alice = {"Authorization": f"Token {server.tokens['alice']}", **OCTETS}
+        assert stranger.put(f"{FILE}by-token", content=bytes(6 * MIB), headers=alice).status_code == 201
+    page = {**OCTETS, "Authorization": f"Token {server.tokens['alice']}"}
+    assert announce(server, "POST", f"{PAGE}a", 6 * MIB, page)[0].status == 403
+
+
 def test_a_token_that_has_expired_is_a_strangers(server: CrunchServer) -> None:
     with server.client() as alice:
         made = alice.post(
