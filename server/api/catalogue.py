@@ -119,12 +119,13 @@ class ProjectViews(SteeredViews):
         request=None,
         responses={
             200: inline_serializer("Reset", {"reset": serializers.IntegerField()}),
-            **problems(401, 403, 404),
+            **problems(400, 401, 403, 404),
         },
     )
     @action(detail=True, methods=["post"], url_path="reset-failed")
-    def reset_failed(self, _request: Request, **_: Any) -> Response:
-        """As `retry`, told by its number alone."""
+    def reset_failed(self, request: Request, **_: Any) -> Response:
+        """As `retry` without a trial, told by its number alone."""
+        ActSerializer(data=request.data).is_valid(raise_exception=True)
         return Response({"reset": self._retry_failed(dry_run=False).count})
 
     @extend_schema(request=RetrySerializer, responses={200: RetriedSerializer, **problems(400, 401, 403, 404)})

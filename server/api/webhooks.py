@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from server.api.base import problems
-from server.api.fields import ActSerializer, OnlyKnown
+from server.api.fields import OnlyKnown
 from server.api.members import Person
 from server.api.parts import ProjectPart
 from server.kinds import ExplicitBooleanField
@@ -38,7 +38,7 @@ class NewWebhookSerializer(WebhookSerializer):
         fields = [*WebhookSerializer.Meta.fields, "secret"]
 
 
-class ActiveSerializer(ActSerializer):
+class ActiveSerializer(serializers.Serializer[Any]):
     active = ExplicitBooleanField()
 
 
