@@ -18,6 +18,7 @@
     |   |   +-- TimedOut        1   retryable: a request did not end in its time
     |   |   +-- TooSlow         1   retryable, once: what arrives is less than the least rate
     |   +-- ObjectMissing           1   an object that should be there is not
+    |   +-- Altered                 1   something else wrote over, or deleted, what a run had published
     |   +-- RenamingStorage         1   the storage stored under another name than asked
     +-- NamesRefused                1   file names that cannot be kept safely, all of them listed
     +-- WorkspaceError              1   the local folder: in use, another dataset's, not writable, full
@@ -139,7 +140,7 @@ class ObjectMissing(StorageError):
 
 
 class Altered(StorageError):
-    """Something else wrote where a run had published its results."""
+    """Something else wrote over, or deleted, what a run had published."""
 
 
 class RenamingStorage(StorageError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from itertools import chain
@@ -12,8 +13,11 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotModified, Json
 from django.http.response import HttpResponseBase
 from django.utils.http import content_disposition_header, parse_etags
 
+from crunch_tasks.errors import Altered, TransferError
 from crunch_tasks.files.plan import Source
+from crunch_tasks.files.reading import MEND
 from crunch_tasks.files.storage import Block, Storage
+from crunch_tasks.files.verify import Arrived, verify
 from server import ranges
 
 OCTETS = "application/octet-stream"
@@ -67,7 +71,7 @@ def whole(
     headers: Mapping[str, str] | None = None,
 ) -> HttpResponseBase:
     """The whole file; `kind` tells its media type by its first 12 bytes. Raises CrunchError when it cannot be read."""
-    first, body = _begun(iter(storage.iter_bytes(source)))
+    first, body = _begun(blocks(storage, source))
     told = {**_told(path, source.size), "Content-Type": kind(bytes(first[:12]))}
     return _streamed(request, body, 200, {**(headers or {}), **told})
 
@@ -98,8 +102,30 @@ def _cut(storage: Storage, source: Source, part: range) -> Iterator[Block]:
 
 
 def blocks(storage: Storage, source: Source, start: int = 0) -> Generator[Block]:
-    """The file's bytes from the one at `start`, as a generator, so that it can be closed before its end."""
-    yield from storage.iter_bytes(source, start)
+    """The file's bytes from the one at `start`, as a generator, so that it can be closed before its end.
+
+    Of a whole file whose MD5 is known, the last block comes only when all have that MD5: who is sent another file never
+    gets as many bytes as were announced, and takes it for a failure. Raises Altered, or TransferError.
+    """
+    found = storage.iter_bytes(source, start)
+    if start or source.md5 is None:
+        yield from found
+        return
+    digest, size, held = hashlib.md5(usedforsecurity=False), 0, None
+    for block in found:
+        digest.update(block)
+        size += len(block)
+        if held is not None:
+            yield held
+        held = block
+    try:
+        verify(storage, source, Arrived(size, digest.hexdigest()))
+    except TransferError as error:
+        if source.is_md5_published:
+            raise Altered(f"{error}. {MEND}") from None
+        raise
+    if held is not None:
+        yield held
 
 
 def _streamed(

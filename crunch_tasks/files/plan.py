@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from crunch_tasks.contract import CRUNCH_FOLDER, attempt_folder
-from crunch_tasks.errors import ObjectMissing, StorageError
+from crunch_tasks.errors import Altered, ObjectMissing
 from crunch_tasks.files.manifest import AttemptPlan, Diff, Entry, Manifest, PublishedManifest
 from crunch_tasks.files.paths import is_internal
 
@@ -135,7 +135,7 @@ def resolve_inputs(
     | anything else                            | input                                              |
 
     No attempt names an input as new, so an input stays one whatever attempts did.
-    Raises ObjectMissing and StorageError when the storage does not hold what the commit says.
+    Raises ObjectMissing and Altered when the storage does not hold what the commit says.
     """
     plans = sorted(plans, key=lambda plan: plan.fence)
     new = {path for plan in plans for path in plan.new}
@@ -162,7 +162,7 @@ def _resolve_committed(
     for path, size in sizes.items():
         info = staged.get(path) or own[path]
         if info.size != size:
-            raise StorageError(
+            raise Altered(
                 f"{info.key!r} has {info.size} bytes, but the last commit (fence {committed.fence}) says "
                 f"{size}: something else wrote it. Put the published file back, or {TAKE_FILES}."
             )

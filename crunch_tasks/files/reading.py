@@ -17,6 +17,7 @@ from crunch_tasks.files.manifest import AttemptPlan, PublishedManifest
 from crunch_tasks.files.paths import is_internal, name_problem, refuse_bad_names, safe_prefix
 from crunch_tasks.files.plan import (
     ATTEMPTS,
+    TAKE_FILES,
     Inputs,
     ObjectInfo,
     Source,
@@ -26,6 +27,9 @@ from crunch_tasks.files.plan import (
     staged_path,
 )
 from crunch_tasks.files.storage import Storage
+
+MEND = f"Put back what was published, or {TAKE_FILES}."
+"""What helps where something else wrote over it, or deleted it."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,8 @@ def list_files(
     """A dataset's files as the last commit says or, without one, as they lie there, `limit` of them at most.
 
     `dataset` is its body on the wire. What people put there since the last commit is an input of the next run: with
-    `added` it is listed too, otherwise when that has published it. Raises ObjectMissing or StorageError when the
-    committed manifest cannot be read.
+    `added` it is listed too, otherwise when that has published it. Raises Altered or StorageError when the committed
+    manifest cannot be read.
     """
     most = None if limit is None else limit + 1
     new = 0
@@ -101,7 +105,10 @@ def find_file(storage: Storage, dataset: Mapping[str, Any], path: str, *, added:
         return None
     source = _published_source(committed, base, path, {info.key: info})
     if info.size != source.size:
-        raise Altered(f"{info.key!r} has {info.size} bytes; {source.size} were published: something else wrote it")
+        raise Altered(f"{info.key!r} has {info.size} bytes; {source.size} were published. {MEND}")
+    # Where a listing tells a sum that is no MD5, the storage says so when it is asked.
+    if source.md5 and info.md5 not in (None, source.md5) and storage.tells_md5(info.key):
+        raise Altered(f"{info.key!r} has the MD5 {info.md5}; {source.md5} was published. {MEND}")
     return source
 
 
@@ -169,12 +176,17 @@ def resolve(storage: Storage, prefix: str, sha256: str, fence: int) -> Inputs:
 
 
 def read_committed(storage: Storage, prefix: str, sha256: str, fence: int) -> PublishedManifest:
-    """The manifest of the last commit. Raises ObjectMissing, or Altered when it is not what was committed."""
+    """The manifest of the last commit. Raises Altered when it is not there, or not what was committed."""
     key = safe_prefix(prefix) + published_manifest(fence)
-    data = storage.read(key)
+    try:
+        data = storage.read(key)
+    except ObjectMissing:
+        raise Altered(
+            f"{key!r}, which says what the last run published, is not in the storage any more. {MEND}"
+        ) from None
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
-        raise Altered(f"{key!r} is not what was committed: its SHA-256 is {found}, the server says {sha256}")
+        raise Altered(f"{key!r} is not what was committed: its SHA-256 is {found}, the server says {sha256}. {MEND}")
     return PublishedManifest.from_bytes(data)
 
 

@@ -32,10 +32,7 @@ AWAY = (
 )
 """What anyone is told of it; why goes to members, after a colon."""
 
-ALTERED = (
-    "Something else wrote where the last run published its results, so they are not handed out. Whoever works on the "
-    "project can put the published files back into the storage, or choose to retry, taking the files as they are"
-)
+ALTERED = "Something else wrote over, or deleted, what the last run published, so it is not handed out"
 """The same, where to try again would not help."""
 
 LISTED = 10_000

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from crunch_tasks.contract import published_manifest
-from crunch_tasks.errors import ObjectMissing, StorageError, TransferError
+from crunch_tasks.errors import Altered, ObjectMissing, StorageError, TransferError
 from crunch_tasks.files.plan import plan_path, staged_path
 from crunch_tasks.files.reading import find_file, list_files
 from crunch_tasks.testing import MemoryStorage
@@ -202,6 +202,18 @@ def test_a_list_of_published_files_asks_for_no_listing_of_the_dataset(directorie
     assert (len(some.files), some.cut, some.published) == (3, True, True)
     assert "unwanted" not in list_files(site.storage, body).files
     assert find_file(site.storage, body, "unwanted") is None
+
+
+def test_another_file_of_the_same_size_is_told_where_the_storage_knows_the_sums(directories: Iterator[Path]) -> None:
+    site = Site(filled(MemoryStorage()))
+    client = Client(site, next(directories))
+    client.claim()
+    client.set_up()
+    client.commit(client.upload())
+    body = {"base_file_path": PREFIX, "manifest_sha256": site.sha256, "manifest_fence": site.committed}
+    site.storage.write(f"{PREFIX}/kept", b"lost")
+    with pytest.raises(Altered, match="was published. Put back what was published"):
+        find_file(site.storage, body, "kept")
 
 
 def test_a_list_with_what_was_added_is_what_the_next_run_starts_from(directories: Iterator[Path]) -> None:
