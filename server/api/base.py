@@ -120,7 +120,7 @@ def problems(*codes: int) -> dict[int, OpenApiResponse]:
     }
 
 
-BUSY = {"503": "The server has too much to do. Try again."}
+BUSY = {"503": "The server has too much to do, or its database does not answer. Try again."}
 OF_BODIES = {
     "413": "The body is too large.",
     "415": "The body's type is not read here.",

@@ -36,7 +36,8 @@ from crunch_tasks.errors import Refused
 from server.api.base import Tokens
 from server.limits import no_room, too_large
 from server.models import Project
-from server.operations.at_once import BUSY, close_connections
+from server.operations.at_once import close_connections
+from server.operations.broken import AWAY
 from server.operations.refusals import answer
 from server.permissions import Act, Actor
 from server.services.uploads import whole_number
@@ -150,7 +151,7 @@ def may_edit(request: HttpRequest, view: _View) -> bool:
     except AuthenticationFailed:
         return False
     except DatabaseError:
-        raise Refused(BUSY, 503, "busy") from None
+        raise Refused(AWAY, 503, "busy") from None
     finally:
         close_connections()
 

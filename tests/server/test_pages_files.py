@@ -164,9 +164,7 @@ def test_another_file_of_the_same_size_is_not_handed_out(
         assert "Put back what was published" in answer.content.decode()
 
 
-def test_of_another_large_file_less_is_sent_than_was_announced(
-    browser: Client, dataset: Dataset, folder: Path
-) -> None:
+def test_of_another_large_file_less_is_sent_than_was_announced(browser: Client, dataset: Dataset, folder: Path) -> None:
     size = 3 * BLOCK
     publish(folder, dataset, data=b"a" * size)
     (folder / "data").write_bytes(b"b" * size)
