@@ -29,7 +29,7 @@ app = typer.Typer(
     add_completion=False,
     # Its boxes cut the names of options off in a terminal of 80 columns.
     rich_markup_mode=None,
-    epilog="Exit codes: 0 done, 1 a run failed, 2 wrong usage, 3 nothing to process, 4 lease lost.",
+    epilog="Exit codes: 0 done, 1 a run failed, 2 wrong usage, 3 nothing to process, 4 lease lost, 130 or 143 stopped.",
 )
 files.add_commands(app)
 app.command()(sync.sync)

@@ -233,7 +233,7 @@ def _in_prefect(session: Session, run: DatasetRun) -> None:
     until = time.monotonic() + session.settings.server_patience_s
     problem = _try_in_prefect(session, run)
     if not run.has_begun and is_away(problem):
-        session.report.say(f"Prefect's server does not answer. {run.claim.slug} waits for it.")
+        session.report.say(f"Prefect's server does not answer, or has too much to do. {run.claim.slug} waits for it.")
     while not run.has_begun and is_away(problem) and time.monotonic() < until:
         try:
             run.lease.check()

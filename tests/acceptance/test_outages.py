@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -133,22 +134,46 @@ def test_a_page_with_status_200_is_no_server(site: Site, stranger: str, slug: st
     assert site.dataset(slug)["state"] == "unprocessed"
 
 
-def test_a_loop_waits_for_a_prefect_server_that_is_away(site: Site, tmp_path: Path) -> None:
+@contextlib.contextmanager
+def prefect_away(site: Site) -> Iterator[tuple[str, Callable[[bool], None]]]:
+    """A Prefect server that can be made to go away, and come back: its address, and what does that."""
+    with relay(urlsplit(site.prefect_api).port or 0) as line:
+        there = line.target
+
+        def go(away: bool) -> None:
+            line.target = free_port() if away else there
+            line.cut()
+
+        yield f"{line.url}/api", go
+
+
+@contextlib.contextmanager
+def prefect_busy(site: Site) -> Iterator[tuple[str, Callable[[bool], None]]]:
+    """The same of one that answers 503 when flow runs are begun, as it does while its database is slow."""
+    with proxy(site.prefect_api.removesuffix("/api")) as line:
+
+        def go(away: bool) -> None:
+            line.faults = [Fault("POST", "/api/flow_runs/", status=503)] if away else []
+
+        yield f"{line.endpoint}/api", go
+
+
+@pytest.mark.parametrize("trouble", [prefect_away, prefect_busy])
+def test_a_loop_waits_for_a_prefect_server_that_is_away_or_busy(site: Site, tmp_path: Path, trouble: Any) -> None:
     workflow = f'touch "{tmp_path}/begun"\nuntil [ -e "{tmp_path}/go" ]; do sleep 0.1; done\n'
     project = site.add_project("P", workflow)
     slugs = [site.add_dataset(project, name, {"input.txt": b"x"}) for name in ("one", "two", "three")]
-    with relay(urlsplit(site.prefect_api).port or 0) as line:
+    with trouble(site) as (api, go):
         # Prefect's own patience would take half a minute.
-        prefect = {"PREFECT_API_URL": f"{line.url}/api", "PREFECT_CLIENT_MAX_RETRIES": "0"}
-        loop = site.start("loop", "--prefetch", "0", **prefect)
+        loop = site.start("loop", "--prefetch", "0", PREFECT_API_URL=api, PREFECT_CLIENT_MAX_RETRIES="0")
         until((tmp_path / "begun").exists, what="the first one's workflow")
-        there, line.target = line.target, free_port()
-        line.cut()
+        go(True)
         (tmp_path / "go").touch()
         said = loop.stderr
         assert said is not None
-        until(lambda: "Prefect's server does not answer. p:two waits" in said.readline(), what="the second one's word")
-        line.target = there
+        word = "Prefect's server does not answer, or has too much to do. p:two waits"
+        until(lambda: word in said.readline(), what="the second one's word")
+        go(False)
         _, err = loop.communicate(timeout=120)
     assert loop.returncode == 0, err
     assert "Traceback" not in err
