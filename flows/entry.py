@@ -4,7 +4,9 @@ imported, and in time when all is said.
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 
 # Not where it is ignored, as in the background of a shell.
 _LISTENS = signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -12,7 +14,21 @@ if _LISTENS:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+def fill_closed_streams() -> None:
+    """Open what stdin, stdout and stderr lack, as under some schedulers, to nowhere: the next file that is opened, a
+    dataset's, would take the place, and all that is printed.
+    """
+    while (opened := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(opened)
+    # Python's own are None where they were closed, and end with the process.
+    sys.stdin = sys.stdin or open(0)  # noqa: SIM115
+    sys.stdout = sys.stdout or open(1, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w")  # noqa: SIM115
+
+
 def main() -> None:
+    fill_closed_streams()
     from flows.cli import main as run_command
 
     if _LISTENS:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import subprocess
 import uuid
 
 import httpx
 import pytest
 
 from tests.support.depth import long, sample
-from tests.support.site import GOOD_RUN, Site
+from tests.support.site import CRUNCH, GOOD_RUN, Site
 
 EITHER = pytest.mark.parametrize("storage_settings", sample(["folder", "s3"], 1), indirect=True)
 
@@ -158,6 +159,15 @@ def test_a_workflow_in_its_own_place_finds_its_own_scripts(site: Site, tmp_path)
 def test_next_with_nothing_to_do_says_so_with_exit_code_3(site: Site) -> None:
     done = site.crunch("next", code=3)
     assert "no dataset to process" in done.stderr
+
+
+def test_a_command_whose_streams_are_closed_writes_into_no_file_of_the_dataset(site: Site) -> None:
+    slug = site.add_dataset(site.add_project("P", "echo made > made.txt\necho said\n"), "one", {"input.txt": b"x"})
+    # Nothing is open there, as under some schedulers: what is opened next would be the standard output.
+    closed = subprocess.run(["sh", "-c", f"exec {CRUNCH} next <&- >&- 2>&-"], env=site.env, timeout=180, check=False)
+    assert (closed.returncode, site.dataset(slug)["state"]) == (0, "completed")
+    assert site.files(slug) == {"input.txt": b"x", "made.txt": b"made\n"}
+    assert site.read(slug, ".crunch/logs/workflow.log") == b"said\n"
 
 
 def test_cleanup_removes_the_workspace_and_no_download_takes_it_as_it_is(site: Site) -> None:
