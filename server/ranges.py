@@ -37,6 +37,12 @@ def asked(told: str, if_range: str, etag: str, size: int) -> range | None:
     return range(int(first), min(int(last) + 1, size) if last else size)
 
 
+def goes_on(told: str) -> bool:
+    """Whether it is the rest of a file, as who was interrupted asks for it: `bytes=2-`."""
+    found = _ONE.fullmatch(told)
+    return found is not None and bool(found[1]) and not found[2]
+
+
 def _tail(count: int, size: int) -> range:
     if count == 0:
         raise Unsatisfiable

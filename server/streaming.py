@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
-from contextlib import closing
 from itertools import chain
 
 from django.core.handlers.asgi import ASGIRequest
@@ -13,12 +13,13 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotModified, Json
 from django.http.response import HttpResponseBase
 from django.utils.http import content_disposition_header, parse_etags
 
-from crunch_tasks.errors import Altered, TransferError
+from crunch_tasks.errors import CrunchError
 from crunch_tasks.files.plan import Source
-from crunch_tasks.files.reading import MEND
 from crunch_tasks.files.storage import Block, Storage
-from crunch_tasks.files.verify import Arrived, verify
 from server import ranges
+from server.proof import prove, proven
+
+_log = logging.getLogger(__name__)
 
 OCTETS = "application/octet-stream"
 
@@ -34,8 +35,13 @@ SAFE = {
 def download(request: HttpRequest, path: str, storage: Storage, source: Source) -> HttpResponseBase:
     """The file, or the one range of it that is asked for. Raises CrunchError when it cannot be read.
 
-    Its ETag is its MD5, where that is known: without it nobody can tell that it still is the file of which they have
-    a part. Who has all of it (If-None-Match) is told just that.
+    Its ETag tells this version of it, where its MD5 is known: without one nobody can tell that it still is the file of
+    which they have a part. Who has all of it (If-None-Match) is told just that.
+
+    | asked for                                    | is                                                          |
+    |----------------------------------------------|-------------------------------------------------------------|
+    | all of it, or from somewhere to its end      | compared with the MD5, with all that comes before, see proof |
+    | `bytes=2-5`, `bytes=-3`                      | as it is: to compare it would be to read the whole file     |
     """
     etag = etag_of(source)
     headers = {"Accept-Ranges": "bytes", **({"ETag": etag} if etag else {})}
@@ -53,13 +59,19 @@ def download(request: HttpRequest, path: str, storage: Storage, source: Source) 
     if part is None:
         return whole(request, path, storage, source, headers=headers)
     headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{source.size}"
-    _, body = _begun(_cut(storage, source, part))
+    goes_on = ranges.goes_on(told) or len(part) == source.size
+    _, body = _begun(_to_its_end(request, storage, source, part.start) if goes_on else _cut(storage, source, part))
     return _streamed(request, body, 206, {**headers, **_told(path, len(part))})
 
 
 def etag_of(source: Source) -> str:
-    """Its MD5, or "" where that is not known."""
-    return f'"{source.md5}"' if source.md5 else ""
+    """Its MD5, or "" where that is not known; with more where nobody but the manifest says that the object that is there
+    now has it.
+    """
+    if not source.md5:
+        return ""
+    version = hashlib.md5((source.tag or "").encode(), usedforsecurity=False).hexdigest()[:8]
+    return f'"{source.md5}-{version}"' if source.is_md5_published else f'"{source.md5}"'
 
 
 def whole(
@@ -71,7 +83,7 @@ def whole(
     headers: Mapping[str, str] | None = None,
 ) -> HttpResponseBase:
     """The whole file; `kind` tells its media type by its first 12 bytes. Raises CrunchError when it cannot be read."""
-    first, body = _begun(blocks(storage, source))
+    first, body = _begun(_to_its_end(request, storage, source))
     told = {**_told(path, source.size), "Content-Type": kind(bytes(first[:12]))}
     return _streamed(request, body, 200, {**(headers or {}), **told})
 
@@ -91,49 +103,45 @@ def _begun(body: Iterator[Block]) -> tuple[Block, Iterator[Block]]:
 
 
 def _cut(storage: Storage, source: Source, part: range) -> Iterator[Block]:
-    """These bytes of the file."""
+    """These bytes of the file, whatever it is."""
     left = len(part)
-    with closing(blocks(storage, source, part.start)) as found:
-        for block in found:
-            yield block[:left]
-            left -= len(block)
-            if left <= 0:
-                return
+    for block in storage.iter_bytes(source, part.start):
+        yield block[:left]
+        left -= len(block)
+        if left <= 0:
+            return
+
+
+def _to_its_end(request: HttpRequest, storage: Storage, source: Source, start: int = 0) -> Iterator[Block]:
+    if source.md5 and not isinstance(request, ASGIRequest):
+        # Django's own server, of WSGI, hangs on to the connection after an error in the middle, and so does its client.
+        prove(storage, source)
+    return blocks(storage, source, start)
 
 
 def blocks(storage: Storage, source: Source, start: int = 0) -> Generator[Block]:
-    """The file's bytes from the one at `start`, as a generator, so that it can be closed before its end.
-
-    Of a whole file whose MD5 is known, the last block comes only when all have that MD5: who is sent another file never
-    gets as many bytes as were announced, and takes it for a failure. Raises Altered, or TransferError.
+    """The file's bytes from the one at `start`, proven where their MD5 is known, as a generator, so that it can be
+    closed before its end.
     """
-    found = storage.iter_bytes(source, start)
-    if start or source.md5 is None:
-        yield from found
-        return
-    digest, size, held = hashlib.md5(usedforsecurity=False), 0, None
-    for block in found:
-        digest.update(block)
-        size += len(block)
-        if held is not None:
-            yield held
-        held = block
-    try:
-        verify(storage, source, Arrived(size, digest.hexdigest()))
-    except TransferError as error:
-        if source.is_md5_published:
-            raise Altered(f"{error}. {MEND}") from None
-        raise
-    if held is not None:
-        yield held
+    yield from proven(storage, source, start) if source.md5 else storage.iter_bytes(source, start)
 
 
 def _streamed(
     request: HttpRequest, body: Iterator[Block], status: int, headers: Mapping[str, str]
 ) -> StreamingHttpResponse:
+    body = _noted(body)
     # Under ASGI, Django would gather a plain iterator's blocks in memory before it sends the first.
     sent = _from_thread(body) if isinstance(request, ASGIRequest) else body
     return StreamingHttpResponse(sent, status=status, headers={**SAFE, **headers})
+
+
+def _noted(body: Iterator[Block]) -> Iterator[Block]:
+    """The blocks; what breaks in the middle is too late for another answer."""
+    try:
+        yield from body
+    except CrunchError as error:
+        _log.warning("a file that was being sent was cut off: %s", error)
+        raise
 
 
 async def _from_thread(body: Iterator[Block]) -> AsyncIterator[Block]:

@@ -102,8 +102,8 @@ def find_file(storage: Storage, dataset: Mapping[str, Any], path: str, *, added:
     staged = stat_file(storage, base + staged_path(fence, path)) if path in committed.modified else None
     info = staged or stat_file(storage, base + path)
     if info is None:
-        return None
-    source = _published_source(committed, base, path, {info.key: info})
+        raise Altered(f"{base + path!r} was published and is not in the storage any more. {MEND}")
+    source = replace(_published_source(committed, base, path, {info.key: info}), tag=info.tag)
     if info.size != source.size:
         raise Altered(f"{info.key!r} has {info.size} bytes; {source.size} were published. {MEND}")
     # Where a listing tells a sum that is no MD5, the storage says so when it is asked.

@@ -80,6 +80,7 @@ def _shown(storage: Storage, source: Source) -> dict[str, Any]:
         "is_large_image": is_image and source.size > IMAGE_BYTES,
         "text": None if is_image else text_of(bytes(head), whole=whole),
         "whole": whole,
+        "is_compared": whole or not source.is_md5_published,
     }
 
 

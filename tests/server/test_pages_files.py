@@ -11,13 +11,10 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.test import AsyncClient, Client
-from rest_framework.test import APIClient
 
 from crunch_tasks.contract import published_manifest
-from crunch_tasks.errors import Altered
 from crunch_tasks.files.manifest import AttemptPlan, Entry, Manifest, PublishedManifest
 from crunch_tasks.files.plan import plan_path, staged_path
-from crunch_tasks.files.storage import BLOCK
 from server.models import Dataset, Membership, Project
 from server.pages import files as shown
 from server.services import files
@@ -105,34 +102,6 @@ def test_a_name_that_cannot_be_kept_is_listed_and_not_linked(browser: Client, da
     assert browser.get(address(dataset, "new%0Aline")).status_code == 404
 
 
-def test_a_manifest_that_was_not_committed_is_not_believed(browser: Client, dataset: Dataset, folder: Path) -> None:
-    publish(folder, dataset, data=b"right")
-    other = PublishedManifest(4, dataset.pk, Manifest({"evil": Entry("0" * 32, 1, 0)}))
-    (folder / published_manifest(4)).write_bytes(other.to_bytes())
-    text = page(browser, dataset)
-    assert "cannot be listed" in text and "Put back what was published" in text and "Try again" not in text
-    assert browser.get(address(dataset, "evil")).status_code == 409
-
-
-def test_a_manifest_that_was_deleted_is_told_as_such(browser: Client, dataset: Dataset, folder: Path) -> None:
-    publish(folder, dataset, data=b"right")
-    (folder / published_manifest(4)).unlink()
-    text = page(browser, dataset)
-    assert "not in the storage any more" in text and "Put back what was published" in text and "Try again" not in text
-    assert browser.get(address(dataset, "data")).status_code == 409
-
-
-def test_a_published_file_that_was_written_over_is_not_handed_out(
-    api: APIClient, browser: Client, dataset: Dataset, folder: Path
-) -> None:
-    publish(folder, dataset, data=b"right")
-    (folder / "data").write_bytes(b"by hand")
-    on_page, told = browser.get(address(dataset, "data")), api.get(f"/api/datasets/{dataset.slug}/files/data")
-    assert (on_page.status_code, told.status_code) == (409, 409)
-    for text in (on_page.content.decode(), told.json()["detail"]):
-        assert "Put back what was published" in text and "7 bytes; 5 were published" in text
-
-
 OUTSIDE = ["../neighbour", "%2e%2e/neighbour", "..%2fneighbour", "a/../../neighbour", "/etc/passwd", "%2fetc/passwd"]
 NOWHERE = [
     "a//b",
@@ -147,33 +116,6 @@ NOWHERE = [
     "a%0A",
     "x" * 2000,
 ]
-
-
-def test_another_file_of_the_same_size_is_not_handed_out(
-    api: APIClient, browser: Client, dataset: Dataset, folder: Path
-) -> None:
-    publish(folder, dataset, data=b"right")
-    (folder / "data").write_bytes(b"wrong")
-    for answer in (
-        browser.get(address(dataset, "data")),
-        browser.get(address(dataset, "data").replace("/files/", "/look/")),
-        api.get(f"/api/datasets/{dataset.slug}/files/data"),
-        api.get(f"/api/datasets/{dataset.slug}/files/data", headers={"Range": "bytes=0-"}),
-    ):
-        assert answer.status_code == 409, answer.content
-        assert "Put back what was published" in answer.content.decode()
-
-
-def test_of_another_large_file_less_is_sent_than_was_announced(browser: Client, dataset: Dataset, folder: Path) -> None:
-    size = 3 * BLOCK
-    publish(folder, dataset, data=b"a" * size)
-    (folder / "data").write_bytes(b"b" * size)
-    sent = browser.get(address(dataset, "data")).streaming_content
-    arrived = 0
-    with pytest.raises(Altered, match="arrived wrong"):
-        for block in sent:
-            arrived += len(block)
-    assert 0 < arrived < size
 
 
 @pytest.mark.parametrize("path", OUTSIDE + NOWHERE)
