@@ -20,6 +20,9 @@ from crunch_tasks.run import DatasetRun
 
 AnyTask = Task[Any, Any]
 
+GIVEN_BACK = LeaseLost | NoRoom | NoTime | Stopped
+"""No failures of a dataset: the lease is another's, the machine has no room or time, the command is told to end."""
+
 
 def started(task: AnyTask, task_run: TaskRun, state: PrefectState[Any]) -> None:
     """A stage begins."""
@@ -32,11 +35,9 @@ def succeeded(task: AnyTask, task_run: TaskRun, state: PrefectState[Any]) -> Non
 
 
 def failed(task: AnyTask, task_run: TaskRun, state: PrefectState[Any]) -> None:
-    """A stage failed for good. Who lost the lease has nothing to say; a refused token, a machine without room or
-    time, or a command that is told to end, is no failure of the dataset.
-    """
+    """A stage failed for good; with a refused token there is nothing to be said to the server."""
     error = error_of(state)
-    if not isinstance(error, LeaseLost | Unauthorized | NoRoom | NoTime | Stopped):
+    if not isinstance(error, GIVEN_BACK | Unauthorized):
         _current_run().record(Stage[task.name.upper()], State.FAIL, note_of(error))
 
 

@@ -17,7 +17,7 @@ from crunch_tasks.compute.script import run_script
 from crunch_tasks.compute.snakemake import job_spans, run_snakemake, whole_before
 from crunch_tasks.contract import WORKFLOW_FILE, WORKFLOW_LOG, Stage, WorkflowType
 from crunch_tasks.crash import Point, reached
-from crunch_tasks.errors import Cancelled, CrunchError, LeaseLost, WorkflowFailed
+from crunch_tasks.errors import Cancelled, CrunchError, LeaseLost, Stopped, WorkflowFailed
 from crunch_tasks.files import own_files, saved_work, tree
 from crunch_tasks.files.checksums import fingerprint
 from crunch_tasks.files.disk import low_disk, refuse_low_disk, reserved, with_looks
@@ -79,6 +79,9 @@ def _save_log(run: DatasetRun) -> None:
         own_files.save_logs(
             run.storage, run.prefix, run.workspace, run.claim.fence, may_write=functools.partial(_may_write_now, run)
         )
+    except Stopped:
+        # What ran is run again.
+        return
     except (CrunchError, OSError) as error:
         get_run_logger().warning("The workflow's log is not in the storage: %s", error)
 

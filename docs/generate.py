@@ -49,7 +49,8 @@ The settings `--url`, `--token`, `--storage-settings` and `--directory` are bett
 | 130, 143 | stopped by Ctrl-C or SIGTERM |
 | 141 | who read the output went away (`crunch export ... \\| head`) |
 
-`loop` ends with 1 if any run did, else with 4 if any run did, with 3 if there was no time for any, else with 0.
+`loop` ends with 1 if any run did, else with 4 if any run did, with 130 after Ctrl-C, also if what computed came to its
+end, with 3 if there was no time for any, else with 0.
 """
 
 

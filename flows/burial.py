@@ -20,6 +20,8 @@ from prefect.logging import get_logger
 from prefect.settings import PREFECT_API_URL
 from prefect.states import Crashed
 
+GONE = "Its client is gone; the dataset is processed anew."
+
 
 def running_of(prefect: SyncPrefectClient, slug: str) -> list[UUID]:
     """The flow runs of the dataset that are running, as far as Prefect knows."""
@@ -35,12 +37,12 @@ def running_of(prefect: SyncPrefectClient, slug: str) -> list[UUID]:
 def bury(prefect: SyncPrefectClient, dead: Iterable[UUID]) -> None:
     """Mark these flow runs as crashed."""
     for flow_run in dead:
-        prefect.set_flow_run_state(flow_run, Crashed(message="The lease on its dataset expired."), force=True)
+        prefect.set_flow_run_state(flow_run, Crashed(message=GONE), force=True)
 
 
 def bury_earlier(slug: str, alive: Collection[UUID]) -> None:
-    """As a courtesy, before a run of a dataset that others had: mark those of its flow runs that are not known to be
-    alive. A temporary Prefect server knows of none.
+    """As a courtesy, before a run of a dataset that others had, or a command that died: mark those of its flow runs
+    that are not known to be alive. A temporary Prefect server knows of none.
     """
     if not PREFECT_API_URL.value():
         return

@@ -13,6 +13,7 @@ from uuid import UUID
 from prefect import flow, tags
 from prefect.context import FlowRunContext, TagsContext
 from prefect.states import Cancelled as PrefectCancelled
+from prefect.states import Failed as PrefectFailed
 from prefect.utilities.urls import url_for
 
 from crunch_tasks.compute.leftovers import end_leftovers
@@ -26,6 +27,7 @@ from crunch_tasks.link.sender import Sender
 from crunch_tasks.run import DatasetRun, LastWords, Result, Room, Turn
 from crunch_tasks.settings import ClientSettings, RunOptions
 from crunch_tasks.setup import setup
+from crunch_tasks.stages import carry_out, first_line
 from crunch_tasks.stopping import deaf
 from crunch_tasks.upload import upload
 from crunch_tasks.workflow import workflow
@@ -61,15 +63,15 @@ def dataset_run(slug: str, project: str) -> Any:
     # Tags are for the flow run: for each task's, Prefect would ask its server about limits on how many may run.
     with TagsContext(current_tags=set()):
         try:
-            setup(run)
+            carry_out(setup, run)
             # What ends a run that waits for its turn is told of the stage that is next.
             run.stage = Stage.WORKFLOW
             with ExitStack() as turn:
                 turn.enter_context(run.turn())
                 run.turn_over = turn.close
-                workflow(run)
+                carry_out(workflow, run)
             if run.options.upload:
-                upload(run)
+                carry_out(upload, run)
         except CrunchError as error:
             # In a turn that does not come, no stage notes it.
             run.error = run.error or error
@@ -81,7 +83,7 @@ def dataset_run(slug: str, project: str) -> Any:
             if isinstance(error, LeaseLost):
                 # Nothing failed: the dataset is another client's.
                 return PrefectCancelled(name=OVERTAKEN, message=str(error))
-            raise
+            return PrefectFailed(message=first_line(error), data=error)
     run.finished = True
     if run.options.upload:
         run.summary = summary_beside(run)
@@ -181,7 +183,7 @@ def _own_workspace(lease: Lease, settings: ClientSettings, stack: ExitStack) -> 
 def _run_flow(session: Session, run: DatasetRun, sender: Sender) -> tuple[Result, str]:
     flow_runs = current_flow_runs()
     run.last_words = _last_words(session, run, sender, lambda: [*flow_runs, *_own_flow_run(run)])
-    if run.claim.fence > 1:
+    if run.claim.fence > 1 or run.lease.was_begun:
         bury_earlier(run.claim.slug, flow_runs)
     token = _current.set(run)
     try:

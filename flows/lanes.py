@@ -60,6 +60,7 @@ class Lanes:
         self._error: BaseException | None = None
         self._ends = False
         self._told_to_end = ""
+        self.interrupted = False
         self._undelivered = 0
         self._unfit = ""
         self._ask_again = 0.0
@@ -256,6 +257,7 @@ class Lanes:
             return
 
         def gently(_number: int, _frame: FrameType | None) -> None:
+            self.interrupted = True
             signal.signal(signal.SIGINT, before)
             # In a thread: a handler must not wait for the lock that it may have interrupted the holder of.
             threading.Thread(target=self._drain, name="drain", daemon=True).start()

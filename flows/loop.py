@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,11 +21,14 @@ class LoopOutcome:
 
     runs: list[Outcome]
     seconds: float
+    interrupted: bool = False
 
     @property
     def exit_code(self) -> int:
-        """1 when a run failed, else 4 when a lease was lost, else 3 when there was no time for any, else 0."""
+        """1 when a run failed, else 4 when a lease was lost, 130 after Ctrl-C, 3 without time for any, or 0."""
         codes = {run.exit_code for run in self.runs}
+        if self.interrupted and codes.isdisjoint((1, 4)):
+            return 128 + signal.SIGINT
         return next((code for code in (1, 4, 0) if code in codes), max(codes, default=0))
 
     def as_json(self) -> dict[str, Any]:
@@ -54,7 +58,7 @@ def process_all(
             raise
         seconds = now() - started
         session.report.table(work.outcomes, seconds)
-    return LoopOutcome(work.outcomes, seconds)
+    return LoopOutcome(work.outcomes, seconds, work.interrupted)
 
 
 @flow(name="crunch", flow_run_name="loop {project}", persist_result=False)

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from prefect.client.orchestration import get_client
 from prefect.logging import get_run_logger
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-from prefect.states import Completed
+from prefect.states import Completed, Failed
 
 from crunch_tasks.contract import LEASE_SECONDS, DatasetState
 from crunch_tasks.errors import (
@@ -223,10 +223,12 @@ def run_of_deployment(work: Callable[[ClientSettings], _Ended]) -> Any:
     except NothingToProcess as error:
         get_run_logger().info("%s", error)
         return Completed(name=IDLE, message=str(error))
+    except CrunchError as error:
+        return Failed(message=str(error))
     if outcome.exit_code == NoTime.exit_code:
         return Completed(name=IDLE, message="What waits would not be done in the time that this worker has left.")
     if outcome.exit_code == LeaseLost.exit_code:
         return Completed(name=OVERTAKEN, message="The lease on a dataset was lost, so it is another client's now.")
     if outcome.exit_code:
-        raise CrunchError("A dataset's run did not complete; its own flow run and its page on the server say why.")
+        return Failed(message="A dataset's run did not complete; its own flow run and its page on the server say why.")
     return None

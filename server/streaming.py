@@ -65,9 +65,7 @@ def download(request: HttpRequest, path: str, storage: Storage, source: Source) 
 
 
 def etag_of(source: Source) -> str:
-    """Its MD5, or "" where that is not known; with more where nobody but the manifest says that the object that is there
-    now has it.
-    """
+    """Its MD5, or "" where that is not known; with more where the manifest alone says that the object there has it."""
     if not source.md5:
         return ""
     version = hashlib.md5((source.tag or "").encode(), usedforsecurity=False).hexdigest()[:8]

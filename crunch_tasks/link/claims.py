@@ -83,8 +83,9 @@ class HeldRequest:
         if claim is None:
             self.forget()
             return None
+        was_begun = self.granted is not None
         self._note(Granted(claim.slug, claim.fence, claim.claim))
-        return Lease(client, claim, sent_at=sent_at, held=self)
+        return Lease(client, claim, sent_at=sent_at, held=self, was_begun=was_begun)
 
     def note_given_back(self) -> None:
         """The claim is to be released by whoever finds its request. Raises WorkspaceError."""

@@ -62,12 +62,16 @@ class Held(Protocol):
 class Lease:
     """The right to process one dataset; `with lease:` renews it in a thread of its own.
 
-    `sent_at` is the `boot_clock` from before the claim's request was sent.
+    `sent_at` is the `boot_clock` from before the claim's request was sent; `was_begun` tells that a command that died
+    had the same claim.
     """
 
-    def __init__(self, client: CrunchClient, claim: Claim, *, sent_at: float, held: Held | None = None) -> None:
+    def __init__(
+        self, client: CrunchClient, claim: Claim, *, sent_at: float, held: Held | None = None, was_begun: bool = False
+    ) -> None:
         self.client = client
         self.claim = claim
+        self.was_begun = was_begun
         self._held = held
         self._ttl_s = claim.ttl_s
         self._expires = sent_at + claim.ttl_s

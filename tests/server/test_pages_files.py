@@ -12,8 +12,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import AsyncClient, Client
 
-from crunch_tasks.contract import published_manifest
-from crunch_tasks.files.manifest import AttemptPlan, Entry, Manifest, PublishedManifest
+from crunch_tasks.files.manifest import AttemptPlan, Manifest
 from crunch_tasks.files.plan import plan_path, staged_path
 from server.models import Dataset, Membership, Project
 from server.pages import files as shown

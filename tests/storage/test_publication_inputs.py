@@ -234,7 +234,7 @@ def test_a_list_with_what_was_added_is_what_the_next_run_starts_from(directories
     assert (found.published, found.added, set(found.files)) == (False, 2, {*RESULT, "more", "results/more"})
     for path in (*found.files, "lost", "unwanted", "nowhere"):
         one = find_file(site.storage, body, path, added=True)
-        assert (one and one.key) == (path in found.files and found.files[path].key or None)
+        assert (one and one.key) == ((path in found.files and found.files[path].key) or None)
     assert set(found.files) == set(site.inputs().files)
     some = list_files(site.storage, body, limit=3, added=True)
     assert (len(some.files), some.cut, some.published) == (3, True, False)

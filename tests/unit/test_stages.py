@@ -98,8 +98,10 @@ class Runs:
             page_url="",
             tell=lambda _: None,
         )
-        setup.setup.fn(run)
-        workflow.workflow.fn(run)
+        for stage in (setup.setup, workflow.workflow):
+            stage.fn(run)
+            if run.error is not None:
+                raise run.error
         return run
 
 
