@@ -5,7 +5,7 @@ Set here and not in the site's REST_FRAMEWORK setting, so that the app behaves a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from io import BytesIO
 from typing import IO, Any, ClassVar, cast
 
@@ -24,9 +24,10 @@ from rest_framework.response import Response
 from rest_framework.views import APIView, exception_handler
 
 from crunch_tasks.errors import Refused
-from server.api.filters import Narrowing
+from server.api.filters import FORMAT, Narrowing
 from server.api.paging import Pages
 from server.limits import too_large
+from server.operations.refusals import RETRY_AFTER_S
 from server.permissions import NEEDS, Act, actor_of, project_of
 from server.services import tokens
 
@@ -95,6 +96,9 @@ def _as_api_exception(error: Exception) -> Exception:
     if isinstance(error, Refused):
         refusal = exceptions.APIException(str(error), error.code)
         refusal.status_code = error.status
+        if error.status == status.HTTP_503_SERVICE_UNAVAILABLE:
+            # So the REST framework calls its Retry-After.
+            vars(refusal)["wait"] = RETRY_AFTER_S
         return refusal
     if isinstance(error, ModelValidationError):
         return serializers.ValidationError(serializers.as_serializer_error(error))
@@ -121,6 +125,7 @@ def problems(*codes: int) -> dict[int, OpenApiResponse]:
 
 
 BUSY = {"503": "The server has too much to do, or its database does not answer. Try again."}
+WRONG = {"400": "The address has a parameter that is not known here."}
 OF_BODIES = {
     "413": "The body is too large.",
     "415": "The body's type is not read here.",
@@ -136,7 +141,8 @@ class Documented(AutoSchema):
         operation = super().get_operation(*args, **kwargs)
         if operation:
             schema = {"$ref": "#/components/schemas/Problem"}
-            for code, told in {**BUSY, **(OF_BODIES if "requestBody" in operation else {})}.items():
+            wrong = {} if self.method in permissions.SAFE_METHODS else WRONG
+            for code, told in {**BUSY, **wrong, **(OF_BODIES if "requestBody" in operation else {})}.items():
                 answer = {"description": told, "content": {"application/json": {"schema": schema}}}
                 operation["responses"].setdefault(code, answer)
         return operation
@@ -186,6 +192,8 @@ class API(APIView):
     """The base of all views of the API. Each says for each of its actions, or methods, which act that is."""
 
     acts: ClassVar[Mapping[str, Act]] = {}
+    parameters: ClassVar[Set[str]] = frozenset()
+    """What its calls that change something take in their address; all else goes into the body."""
 
     schema = Documented()
     # The token comes first: its scheme makes the answer to a stranger a 401.
@@ -206,6 +214,15 @@ class API(APIView):
         if method == "options" or not hasattr(self, method):
             return Act.SIGN_IN
         return self.acts[getattr(self, "action", None) or method]
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        if request.method not in permissions.SAFE_METHODS:
+            # One that is passed over may be a `dry_run`.
+            unknown = set(request.query_params) - self.parameters - {FORMAT}
+            if unknown:
+                told = "It is not known in the address here. What a call is to do stands in its body."
+                raise exceptions.ValidationError(dict.fromkeys(sorted(unknown), told))
 
     def get_exception_handler(self) -> Callable[[Exception, dict[str, Any]], Response | None]:
         return answer_problem

@@ -144,6 +144,7 @@ class FilesView(FilesPart):
 
 class FileView(FilesPart):
     acts: ClassVar = {"get": Act.SEE, "put": Act.EDIT}
+    parameters: ClassVar = {"replace"}
     most_bytes = uploads.MOST_BYTES
     content_negotiation_class = AsItIs
 

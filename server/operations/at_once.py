@@ -15,7 +15,7 @@ from django.db import connections
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
 from crunch_tasks.errors import Refused
-from server.operations.refusals import answer, is_api
+from server.operations.refusals import answer, api_path
 
 AT_ONCE = 20
 """Four processes of them, with a connection for each one's webhooks and one for `bodies`, fit into PostgreSQL's usual
@@ -29,7 +29,7 @@ TURN_S = 10.0
 """So long a request waits for its turn, in seconds. Clients wait 30 s for an answer: a server that worked on what came
 later to its turn would get nothing done as long as the load lasts."""
 
-_OF_FILES = re.compile("/api/datasets/[^/]+/(files|uploads)/")
+_OF_FILES = re.compile("datasets/[^/]+/(files|uploads)/")
 
 BUSY = "The server has more requests than it can answer now. Try again."
 
@@ -61,8 +61,9 @@ def close_connections() -> None:
 
 def _may_wait(request: HttpRequest) -> bool:
     """Whether a storage may have to answer first."""
-    return not is_api(request) or _OF_FILES.match(request.path) is not None
+    path = api_path(request)
+    return path is None or _OF_FILES.match(path) is not None
 
 
 def _busy(request: HttpRequest) -> HttpResponse:
-    return answer(request, Refused(BUSY, 503, "busy"), {"Retry-After": str(round(TURN_S / 2))})
+    return answer(request, Refused(BUSY, 503, "busy"))

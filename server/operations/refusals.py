@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.urls import reverse
 
 from crunch_tasks.errors import Refused
 
+RETRY_AFTER_S = 5
+"""How soon whoever was told to try again (503) may do so, in seconds."""
 
-def is_api(request: HttpRequest) -> bool:
-    return request.path.startswith("/api/")
+
+def api_path(request: HttpRequest) -> str | None:
+    """The path below that of the API, wherever a site has it; None for all else."""
+    root = reverse("crunch:api:claims").removesuffix("claims/")
+    return request.path.removeprefix(root) if request.path.startswith(root) else None
 
 
-def answer(request: HttpRequest, refusal: Refused, headers: Mapping[str, str] | None = None) -> HttpResponse:
+def answer(request: HttpRequest, refusal: Refused) -> HttpResponse:
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if refusal.status == 503 else None
     # No form is sent as plain bytes: it is the script that sends files.
-    if is_api(request) or request.content_type == "application/octet-stream":
-        told = {"detail": str(refusal), "code": refusal.code}
-        return JsonResponse(told, status=refusal.status, headers=headers)
+    if api_path(request) is not None or request.content_type == "application/octet-stream":
+        # As everywhere in the API, the answer to a GET has no code.
+        code = {} if request.method in ("GET", "HEAD") else {"code": refusal.code}
+        return JsonResponse({"detail": str(refusal), **code}, status=refusal.status, headers=headers)
     return HttpResponse(str(refusal), status=refusal.status, content_type="text/plain; charset=utf-8", headers=headers)

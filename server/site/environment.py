@@ -31,7 +31,16 @@ SQLITE_OPTIONS: Mapping[str, Any] = {
 POOL: Mapping[str, Any] = {"min_size": 1, "max_size": 24, "timeout": 5.0}
 """Connections that a process keeps open to PostgreSQL, since to open one takes longer than to claim a dataset. As many
 as it works on requests at once, with some for webhooks; four such processes fit into PostgreSQL's usual hundred.
-After `timeout` seconds a database that does not answer is an error."""
+After `timeout` seconds without a connection there is an error."""
+
+ALIVE: Mapping[str, Any] = {
+    "connect_timeout": 5,
+    "tcp_user_timeout": 20_000,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+}
+"""After 20 seconds a database whose machine is gone without a word is an error too, in libpq's units."""
 
 
 class WrongSetting(SettingsError, ImproperlyConfigured):
@@ -138,7 +147,7 @@ def database() -> dict[str, Any]:
     if parsed["ENGINE"] == "django.db.backends.sqlite3":
         parsed["OPTIONS"] = {**SQLITE_OPTIONS, **parsed.get("OPTIONS", {})}
     elif parsed["ENGINE"] == "django.db.backends.postgresql":
-        parsed["OPTIONS"] = {**parsed.get("OPTIONS", {}), "pool": POOL}
+        parsed["OPTIONS"] = {**ALIVE, **parsed.get("OPTIONS", {}), "pool": POOL}
         parsed["CONN_HEALTH_CHECKS"] = True
     else:
         raise WrongSetting("CRUNCH_DATABASE_URL: only sqlite:// and postgresql:// are supported.")

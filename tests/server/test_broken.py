@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -10,9 +11,14 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import OperationalError, connection
 from django.test import Client
+from django.urls import include, path
 from rest_framework.authtoken.models import Token
 
 from server.models import Project
+
+handler500 = "server.operations.broken.broken"
+urlpatterns = [path("deep/crunch/", include("server.urls"))]
+"""Those of a site that has the app somewhere below."""
 
 CALLS = [("GET", "/api/projects/"), ("GET", "/api/datasets/birds:one/"), ("POST", "/api/claims/")]
 
@@ -37,16 +43,19 @@ def breaking(error: Exception) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize(("method", "path"), [*CALLS, ("GET", "/projects/birds")])
+@pytest.mark.parametrize(("method", "where"), [*CALLS, ("GET", "/projects/birds")])
 def test_a_database_that_does_not_answer_is_told_as_such(
-    ask: Callable[[str, str], Any], method: str, path: str
+    ask: Callable[[str, str], Any], method: str, where: str
 ) -> None:
     with breaking(OperationalError("could not connect to server at db.example as user:secret")):
-        answer = ask(method, path)
+        answer = ask(method, where)
     assert (answer.status_code, answer["Retry-After"]) == (503, "5")
-    assert "database does not answer. Try again" in answer.content.decode() and b"secret" not in answer.content
-    if path.startswith("/api/"):
-        assert answer.json()["code"] == "busy"
+    assert (
+        "database does not answer as it should. Try again" in answer.content.decode()
+        and b"secret" not in answer.content
+    )
+    if where.startswith("/api/"):
+        assert answer.json().get("code") == (None if method == "GET" else "busy")
 
 
 def test_an_error_of_the_server_is_a_sentence_for_programs_and_a_page_for_people(
@@ -54,6 +63,22 @@ def test_an_error_of_the_server_is_a_sentence_for_programs_and_a_page_for_people
 ) -> None:
     with breaking(RuntimeError("secret")):
         told, shown = ask("GET", "/api/projects/"), ask("GET", "/projects/birds")
-    assert (told.status_code, told.json()["code"], shown.status_code) == (500, "error", 500)
+    assert (told.status_code, list(told.json()), shown.status_code) == (500, ["detail"], 500)
     for answer in (told, shown):
         assert "nothing that was saved is lost" in answer.content.decode() and b"secret" not in answer.content
+
+
+def test_a_table_that_is_missing_is_no_database_that_comes_back_by_itself(ask: Callable[[str, str], Any]) -> None:
+    missing = OperationalError("no such table: server_project")
+    with sqlite3.connect(":memory:") as empty, pytest.raises(sqlite3.OperationalError) as raised:
+        empty.execute("SELECT * FROM server_project")
+    missing.__cause__ = raised.value
+    with breaking(missing):
+        assert ask("GET", "/api/projects/").status_code == 500
+
+
+@pytest.mark.urls(__name__)
+def test_under_a_prefix_too(ask: Callable[[str, str], Any]) -> None:
+    with breaking(OperationalError("away")):
+        answer = ask("POST", "/deep/crunch/api/claims/")
+    assert (answer.status_code, answer.json()["code"]) == (503, "busy")

@@ -122,3 +122,13 @@ def test_the_older_address_of_a_retry_tells_the_number(api: APIClient, dataset: 
     assert Dataset.objects.get().state == "failed"
     assert api.post("/api/projects/birds/reset-failed/").json() == {"reset": 1}
     assert Dataset.objects.get().state == "unprocessed"
+
+
+@pytest.mark.parametrize("where", ["projects/birds/retry", "projects/birds/reset-failed", "datasets/birds:one/retry"])
+def test_a_trial_that_is_asked_for_in_the_address_is_refused_and_not_the_real_thing(
+    api: APIClient, dataset: Dataset, where: str
+) -> None:
+    Dataset.objects.update(state="failed")
+    told = api.post(f"/api/{where}/?dry_run=true")
+    assert (told.status_code, list(told.json())) == (400, ["dry_run"])
+    assert Dataset.objects.get().state == "failed"
