@@ -10,6 +10,7 @@ import json
 import secrets
 from collections.abc import Iterable
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -78,7 +79,13 @@ def remove(actor: Actor, hook: Webhook) -> None:
 
 
 def _note(actor: Actor, act: str, hook: Webhook, **values: Any) -> None:
-    audit.note(actor, act, hook.url[:255], hook.project, **values)
+    audit.note(actor, act, site_of(hook.url)[:255], hook.project, **values)
+
+
+def site_of(url: str) -> str:
+    """Scheme and host of an address. The rest may be as good as a password, and viewers read the audit trail."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 def announce(dataset: Dataset, event: WebhookEvent, status: Status) -> None:

@@ -239,6 +239,18 @@ def test_the_page_adds_shows_the_secret_once_stops_and_removes(client: Client, a
     assert list(Change.objects.values_list("act", flat=True)) == acts
 
 
+def test_the_trail_names_no_more_of_an_address_than_its_host(api: APIClient, project: Project) -> None:
+    address = "https://example.org:8443/hook/SECRET?key=SECRET#SECRET"
+    made = api.post(HOOKS, {"url": address, "events": ["failed"]}, format="json").json()
+    # From before such addresses were refused.
+    Webhook.objects.update(url=address.replace("//", "//alice:SECRET@"))
+    api.patch(f"{HOOKS}{made['id']}/", {"active": False}, format="json")
+    api.delete(f"{HOOKS}{made['id']}/")
+    trail = api.get("/api/projects/birds/changes/")
+    assert [change["target"] for change in trail.json()["results"]] == ["https://example.org:8443"] * 3
+    assert "SECRET" not in trail.content.decode()
+
+
 def test_without_webhooks_the_last_status_asks_for_them_once(api: APIClient, dataset: Dataset) -> None:
     from django.db import connection
     from django.test.utils import CaptureQueriesContext
