@@ -33,7 +33,7 @@ class Act(StrEnum):
     CREATE_PROJECT = "make a project"
     OWN_TOKENS = "make and end one's own tokens"
     WATCH = "read the site's metrics"
-    # In a project.
+    # In a project; who may do one of them may do those before it.
     SEE = "see the pages, the catalogue and the files"
     SEE_MACHINES = "see who ran and changed what, and on which machine"
     RUN = "claim and process datasets"

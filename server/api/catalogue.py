@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from django.db import transaction
@@ -95,6 +96,15 @@ class SteeredViews(NodeViews):
         "partial_update": Act.STEER,
         "retry": Act.STEER,
     }
+
+    def check_object_permissions(self, request: Request, obj: Any) -> None:
+        """As for all acts; whoever may change nothing is told what the change that was asked for needs."""
+        actor = actor_of(request)
+        if self.action in ("update", "partial_update") and not actor.may(self.act, project_of(obj)):
+            sent = request.data if isinstance(request.data, Mapping) else {}
+            shown = self.get_serializer(obj).data
+            edits.require_fields(actor, obj, [name for name, value in sent.items() if value != shown.get(name)])
+        super().check_object_permissions(request, obj)
 
     def perform_update(self, serializer: Any) -> None:
         edits.require_changes(actor_of(self.request), serializer.instance, serializer.validated_data)

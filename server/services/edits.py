@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.contrib.auth.models import AnonymousUser, User
@@ -15,9 +15,15 @@ from server.services import audit, catalogue, queue, workflows
 
 def require_changes(actor: Actor, node: Project | Dataset, values: Mapping[str, Any]) -> None:
     """Raises PermissionDenied unless the actor may change those fields of the node that `values` would change."""
-    for name, value in values.items():
-        if value != getattr(node, name):
-            actor.require(CHANGES_OF[type(node)].get(name, Act.EDIT), project_of(node))
+    require_fields(actor, node, [name for name, value in values.items() if value != getattr(node, name)])
+
+
+def require_fields(actor: Actor, node: Project | Dataset, names: Iterable[str]) -> None:
+    """Raises PermissionDenied, for the strictest need of them, unless the actor may change these fields of the node."""
+    acts = {CHANGES_OF[type(node)].get(name, Act.EDIT) for name in names}
+    for act in reversed(Act):
+        if act in acts:
+            actor.require(act, project_of(node))
 
 
 def save_changes(node: Item, author: User | AnonymousUser, values: Mapping[str, Any]) -> None:

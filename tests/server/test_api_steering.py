@@ -62,6 +62,35 @@ def test_a_refusal_says_what_the_act_needs(world: World) -> None:
     assert "needs the role editor; yours is runner" in told
 
 
+@pytest.mark.parametrize(
+    ("address", "values", "role"),
+    [
+        ("projects/birds", {"paused": True}, "runner"),
+        ("projects/birds", {"description": "x"}, "editor"),
+        ("projects/birds", {"workflow": "x", "paused": True}, "editor with the right to edit its workflow"),
+        ("projects/birds", {"workflow": "x", "visibility": "private", "description": "x"}, "manager"),
+        # What stays as it is needs nothing.
+        ("projects/birds", {"visibility": "public", "paused": True}, "runner"),
+        ("datasets/birds:one", {"locked": True, "description": "x"}, "editor"),
+        ("datasets/birds:one", {"locked": True, "name": "One", "parent": "birds"}, "runner"),
+        ("datasets/birds:one", {}, "runner"),
+        ("datasets/birds:one", ["locked"], "runner"),
+    ],
+)
+def test_a_viewer_is_told_at_once_what_all_that_was_sent_needs(
+    world: World, address: str, values: Any, role: str
+) -> None:
+    refused = signed_in(world.people["viewer"]).patch(f"/api/{address}/", values, format="json")
+    assert (refused.status_code, refused.json()["code"]) == (403, "permission_denied")
+    assert f"needs the role {role}; yours is viewer" in refused.json()["detail"]
+
+
+def test_a_runner_is_told_the_strictest_need_that_is_lacking(world: World) -> None:
+    values = {"paused": True, "description": "x", "workflow": "x", "max_attempts": 7}
+    told = signed_in(world.people["runner"]).patch("/api/projects/birds/", values, format="json").json()["detail"]
+    assert "needs the role manager; yours is runner" in told
+
+
 def test_whoever_steers_cancels_what_somebody_else_runs(world: World, who: str, by: APIClient) -> None:
     held = claim(signed_in(world.people["manager"]), dataset="birds:one").json()
     cancelled = by.post(f"{ADDRESS}cancel/")
