@@ -44,17 +44,25 @@ OUTPUT = "Last lines of its output:"
 _RULE = re.compile(r"Rule \S+ failed\.$|End of its log ")
 _NOTHING = (OUTPUT, "It wrote no output.")
 
+_TRACEBACK = "Traceback (most recent call last):"
+_RAISED = re.compile(r"[^\W\d][\w.]*(?::\s.*|:?\s*)$")
+"""How Python ends a traceback: `ValueError: no rows`, or the exception's name alone."""
+
 _SHORTEST_NAME = 3
 """Shorter names of datasets are words of sentences as well."""
 
 
 def telling(note: str) -> str:
-    """What the note says went wrong, on one line: its first sentence, and the line of the output that tells why."""
+    """What the note says went wrong, on one line: its first sentence, and the line of the output that tells why; of a
+    traceback that is the whole note, what was raised.
+    """
     lines = [" ".join(line.split()) for line in note.splitlines()]
     lines = [line[:EXAMPLE_LENGTH] for line in lines if line]
     if not lines:
         return "It said nothing."
     first, rest = lines[0], lines[1:]
+    if first == _TRACEBACK:
+        return _raised(note)
     why = _why(rest) if _ENDED.match(first) else ""
     return f"{first} {why}".strip()[:EXAMPLE_LENGTH]
 
@@ -67,6 +75,13 @@ def signature(note: str, names: Iterable[str] = ()) -> str:
             text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", GAP, text)
     text = _DIFFERS.sub(GAP, text)
     return re.sub(rf"{GAP}(?:[ .:/_-]?{GAP})+", GAP, text)[:SIGNATURE_LENGTH]
+
+
+def _raised(note: str) -> str:
+    """What the last traceback of the note ends with; of one that was cut off, the note's last line."""
+    lines = [line for line in note.rpartition(_TRACEBACK)[2].splitlines() if line.strip()]
+    found = next((line for line in lines if _RAISED.match(line)), lines[-1] if lines else _TRACEBACK)
+    return " ".join(found.split())[:EXAMPLE_LENGTH]
 
 
 def _why(below: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from crunch_tasks.contract import cap_note
 from server.signatures import SIGNATURE_LENGTH, signature, telling
 
 SCRIPT = "The script ended with exit code 1.\n\nLast lines of its output:\n"
@@ -62,6 +63,40 @@ def test_of_a_workflow_the_line_that_tells_why(note: str, expected: str) -> None
 )
 def test_other_notes_say_it_in_their_first_sentence(note: str, expected: str | None) -> None:
     assert signature(note) == (expected or note.split("\n", maxsplit=1)[0])
+
+
+RAISED = """Traceback (most recent call last):
+  File "/usr/lib/python3/crunch/run.py", line 31, in run
+    return
+ValueError: expected 12 columns,
+got 7
+"""
+CHAINED = f"""{RAISED}
+During handling of the above exception, another exception occurred:
+
+Traceback (most recent call last):
+  File "run.py", line 40, in <module>
+    done
+    ^^^^
+requests.exceptions.ConnectionError: no route to host
+and so on"""
+
+
+@pytest.mark.parametrize(
+    ("note", "expected"),
+    [
+        (RAISED, "ValueError: expected … columns,"),
+        ("\n" + RAISED.replace("\n", "\r\n"), "ValueError: expected … columns,"),
+        (CHAINED, "requests.exceptions.ConnectionError: no route to host"),
+        (RAISED.replace("ValueError: expected 12 columns,", "KeyboardInterrupt"), "KeyboardInterrupt"),
+        (RAISED.partition("ValueError")[0], "return"),
+        (RAISED.partition("\n")[0], "Traceback (most recent call last):"),
+        (cap_note(RAISED.replace("    return", "    deeper\n" * 2000)), "ValueError: expected … columns,"),
+    ],
+    ids=["one", "windows", "chained", "nothing said", "cut", "cut at once", "middle left out"],
+)
+def test_of_a_traceback_what_was_raised(note: str, expected: str) -> None:
+    assert signature(note) == expected
 
 
 def test_different_errors_are_different() -> None:
