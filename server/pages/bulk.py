@@ -50,7 +50,7 @@ class BulkAct(TemplateView):
             button=f"{BUTTONS[self.operation]} {datasets(would.count, more=would.more)}",
             dangerous=self.operation == Operation.RESET,
             sentences=foretold(self.operation, would),
-            nothing=NOTHING[self.operation],
+            nothing="" if would.count else _nothing(self.operation, chosen),
             would=would,
             more=would.count - len(would.slugs),
             **kwargs,
@@ -71,6 +71,14 @@ def _chosen(request: HttpRequest, project: Project) -> Selection:
     if any(value and not understood.get(name) for name, value in request.GET.items()):
         raise Http404
     return chosen
+
+
+def _nothing(operation: Operation, chosen: Selection) -> str:
+    """Why there is nothing to do."""
+    where = "project" if chosen == Selection(chosen.project) else "selection"
+    if not chosen.rows().exists():
+        return f"This {where} is empty."
+    return f"No dataset of this {where} {NOTHING[operation]}."
 
 
 def datasets(count: int, *, more: bool = False) -> str:

@@ -83,6 +83,15 @@ def test_what_is_held_is_let_go(browser: Client, birds: Project) -> None:
     assert "No dataset of this selection is held" in words(browser.get(f"{PROJECT}let-go?state=failed"))
 
 
+@pytest.mark.parametrize("act", ["retry", "hold", "let-go"])
+def test_of_an_empty_selection_it_is_said_that_it_is_empty(browser: Client, project: Project, act: str) -> None:
+    assert "This project is empty." in words(browser.get(f"{PROJECT}{act}"))
+    catalogue.create_dataset(project, name="One", locked=True)
+    assert "This selection is empty." in words(browser.get(f"{PROJECT}{act}?state=running"))
+    assert "This selection is empty." in words(browser.get(f"{PROJECT}{act}?q=two"))
+    assert act == "let-go" or "No dataset of this project" in words(browser.get(f"{PROJECT}{act}"))
+
+
 def test_a_reset_takes_datasets_from_those_who_have_them(
     browser: Client, alice: User, birds: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,7 +203,7 @@ def test_failures_that_are_alike_are_one_group_which_is_retried(browser: Client,
 def test_another_projects_group_selects_nothing(browser: Client, birds: Project) -> None:
     catalogue.create_project(name="Other")
     group = Failure.objects.filter(project=birds)[0]
-    assert "No dataset of this" in words(browser.get(f"/projects/other/retry?failure={group.pk}"))
+    assert "This selection is empty" in words(browser.get(f"/projects/other/retry?failure={group.pk}"))
     assert group.signature not in words(browser.get(f"/projects/other/?failure={group.pk}"))
 
 

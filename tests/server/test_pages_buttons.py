@@ -89,7 +89,7 @@ def test_a_held_dataset_that_is_retried_stays_held(browser: Client, alice: User,
 def test_all_failed_of_a_project_are_shown_and_then_retried(browser: Client, alice: User, project: Project) -> None:
     page = f"/projects/{project.slug}/retry"
     assert "Retry failed" not in words(browser.get(f"/projects/{project.slug}/"))
-    assert "No dataset of this project has failed" in words(browser.get(page))
+    assert "This project is empty" in words(browser.get(page))
     for name in ("a", "b", "c"):
         take(alice, catalogue.create_dataset(project, name=name), 2 if name != "c" else 6, fail="no" * (name != "c"))
     assert page in browser.get(f"/projects/{project.slug}/").content.decode()
