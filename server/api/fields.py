@@ -21,7 +21,8 @@ PROGRESS_BYTES = 4096
 def unknown(sent: Iterable[str], known: Iterable[str]) -> dict[str, list[str]]:
     """What is wrong with those names that are not known."""
     known = list(known)
-    told = f"It is not known here; known are {', '.join(known)}."
+    taken = f"known are {', '.join(known)}" if known else "this takes no fields"
+    told = f"It is not known here; {taken}."
     return {name: [told] for name in sorted(set(sent) - set(known))}
 
 

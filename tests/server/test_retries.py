@@ -118,7 +118,9 @@ def test_all_failed_of_a_project_are_retried(api: APIClient, project: Project, m
 def test_the_older_address_of_a_retry_tells_the_number(api: APIClient, dataset: Dataset) -> None:
     status(api, claim(api).json(), Stage.WORKFLOW, State.FAIL)
     # It knows no trial, and must not take one for the real thing.
-    assert post_json(api, "/api/projects/birds/reset-failed/", {"dry_run": True}).status_code == 400
+    refused = post_json(api, "/api/projects/birds/reset-failed/", {"dry_run": True})
+    told = {"dry_run": ["It is not known here; this takes no fields."]}
+    assert (refused.status_code, refused.json()) == (400, told)
     assert Dataset.objects.get().state == "failed"
     assert api.post("/api/projects/birds/reset-failed/").json() == {"reset": 1}
     assert Dataset.objects.get().state == "unprocessed"
