@@ -124,7 +124,20 @@ async def _send(letter: Letter, context: ssl.SSLContext, private: bool) -> Outco
         return Outcome(problem=f"Not sent: {error}"[:PROBLEM_LENGTH])
     # Whatever an address or what listens there can make go wrong is told to the project's managers.
     except Exception as error:  # noqa: BLE001
-        return Outcome(problem=f"{type(error).__name__}: {error}"[:PROBLEM_LENGTH])
+        return Outcome(problem=_told(error)[:PROBLEM_LENGTH])
+
+
+def _told(error: Exception) -> str:
+    """In plain words what happens to any address now and then; all else as whoever raised it says it."""
+    cause = error.__cause__ or error.__context__ or error
+    # The latter: a name that no look-up can even ask for.
+    if isinstance(cause, socket.gaierror | UnicodeError):
+        return "The host's name is not known."
+    # What is wrong with a certificate is an OSError too.
+    is_refused = isinstance(error, httpcore.NetworkError) and not isinstance(cause, ssl.SSLError)
+    if is_refused or isinstance(error, httpcore.TimeoutException):
+        return "The host does not answer."
+    return f"{type(error).__name__}: {error}"
 
 
 async def _post(letter: Letter, context: ssl.SSLContext, private: bool) -> int:

@@ -126,7 +126,7 @@ def test_a_receiver_that_is_down_or_refuses_is_tried_again_then_given_up_then_se
         deliver()
     row = WebhookDelivery.objects.get()
     assert (row.attempts, row.answer, row.given_up) == (1, None, False)
-    assert "ConnectError" in row.problem
+    assert row.problem == "The host does not answer."
     assert row.next_try is not None
     assert dt.timedelta(seconds=50) < row.next_try - timezone.now() <= dt.timedelta(minutes=1)
     Webhook.objects.update(url=up)
@@ -159,6 +159,14 @@ def test_a_receiver_that_never_answers_holds_up_nobody_else(
         deliver()
     assert len(listener.got) == 1
     assert WebhookDelivery.objects.get(webhook__url=url).problem == "No answer in 0.5 s."
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_a_name_that_nobody_knows_is_told_in_plain_words(private: bool) -> None:
+    # Longer than a part of a name may be: no other machine is asked.
+    letter = sending.Letter(1, f"http://{'x' * 64}.example/", "secret", "failed", "{}")
+    [outcome] = sending.send([letter], sending.trust(), private=private)
+    assert outcome == sending.Outcome(problem="The host's name is not known.")
 
 
 def test_two_processes_take_a_delivery_once(database: None) -> None:
