@@ -17,10 +17,7 @@ from crunch_tasks.files.paths import is_internal
 SHOWN = 10
 """How many names an error message lists."""
 
-TAKE_FILES = (
-    'choose "Retry, taking the files as they are" on the dataset\'s page '
-    '(POST api/datasets/SLUG/reset/ with {"take_files": true})'
-)
+TAKE_FILES = 'choose "Retry with new files" on the dataset\'s page'
 """What a person can do when the storage is right and the last commit is not."""
 
 ATTEMPTS = f"{CRUNCH_FOLDER}/attempts"

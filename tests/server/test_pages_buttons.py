@@ -9,6 +9,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
+from crunch_tasks.files.plan import TAKE_FILES
 from server.models import Dataset, Project
 from server.services import catalogue
 from tests.support.pages import address, take, words
@@ -70,7 +71,10 @@ def test_a_retry_may_take_the_files_as_they_are(browser: Client, alice: User, da
     (folder / "new.txt").write_text("new")
     assert "taking the files" not in words(browser.get(address(dataset)))
     take(alice, dataset, 6)
-    assert "new.txt" not in words(browser.get(address(dataset)))
+    text = words(browser.get(address(dataset)))
+    assert "new.txt" not in text
+    # What other pages send people to is there under this name.
+    assert TAKE_FILES.split('"')[1] in text
     browser.post(address(dataset, "/retry"), form_of(browser, dataset, "Retry, taking the files as they are"))
     dataset.refresh_from_db()
     assert (dataset.state, dataset.manifest_sha256, dataset.manifest_fence) == ("unprocessed", "", 2)

@@ -143,7 +143,7 @@ def test_what_a_run_published_deleted_or_left_is_not_replaced(editor: Client, da
     for path, code in (("result", "published"), ("gone", "deleted"), ("leftover", "left_behind")):
         answer = send(editor, dataset, path, b"x", "?replace")
         assert (answer.status_code, answer.json()["code"]) == (409, code)
-        assert "Retry, taking the files as they are" in answer.json()["detail"]
+        assert "Retry with new files" in answer.json()["detail"]
     assert (folder / "result").read_bytes() == b"result"
     assert send(editor, dataset, "more", b"x").status_code == 201
 

@@ -119,7 +119,7 @@ def test_a_push_is_refused_where_its_files_would_be_no_inputs(tmp_path: Path) ->
     storage = MemoryStorage()
     storage.write("p/d/.crunch/attempts/1/plan.json", AttemptPlan(1, 7, Manifest({}), new=("left",)).to_bytes())
     storage.write("p/d/left", b"by a dead run")
-    with pytest.raises(StorageError, match=r"'left'.*taking the files as they are"):
+    with pytest.raises(StorageError, match=r"'left'.*Retry with new files"):
         push(storage, DATASET, own(tmp_path, "there", {"left": b"mine"}))
     storage.write("p/d/folder/file", b"x")
     with pytest.raises(NamesRefused, match="both a file and a folder"):

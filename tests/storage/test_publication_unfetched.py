@@ -41,7 +41,7 @@ def test_what_was_not_fetched_stays_the_datasets_and_its_bytes_live_until_the_co
         assert published.sent == 3
     # An unread file that is gone is missed as any other.
     site.storage.delete(f"{PREFIX}/sample#1")
-    with pytest.raises(ObjectMissing, match=r"sample#1.*Retry, taking the files as they are"):
+    with pytest.raises(ObjectMissing, match=r"sample#1.*Retry with new files"):
         site.inputs()
 
 
