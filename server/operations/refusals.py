@@ -1,8 +1,9 @@
-"""What is answered to a request that no view gets to see: JSON for programs, a line of text for people."""
+"""What is answered to a request that no view gets to see: JSON for programs, a page for people."""
 
 from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.template.loader import render_to_string
 from django.urls import reverse
 
 from crunch_tasks.errors import Refused
@@ -24,4 +25,6 @@ def answer(request: HttpRequest, refusal: Refused) -> HttpResponse:
         # As everywhere in the API, the answer to a GET has no code.
         code = {} if request.method in ("GET", "HEAD") else {"code": refusal.code}
         return JsonResponse({"detail": str(refusal), **code}, status=refusal.status, headers=headers)
-    return HttpResponse(str(refusal), status=refusal.status, content_type="text/plain; charset=utf-8", headers=headers)
+    # Without the request: to know who sent it, the database would be asked.
+    page = render_to_string("server/refused.html", {"refusal": refusal})
+    return HttpResponse(page, status=refusal.status, headers=headers)

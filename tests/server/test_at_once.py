@@ -66,7 +66,7 @@ def test_what_waits_for_a_storage_leaves_turns_to_the_clients(path: str) -> None
             page.join()
 
 
-@pytest.mark.parametrize(("path", "kind"), [("/api/next/", "application/json"), ("/", "text/plain; charset=utf-8")])
+@pytest.mark.parametrize(("path", "kind"), [("/api/next/", "application/json"), ("/", "text/html; charset=utf-8")])
 def test_what_had_no_turn_in_time_is_refused_until_there_is_one(
     monkeypatch: pytest.MonkeyPatch, path: str, kind: str
 ) -> None:

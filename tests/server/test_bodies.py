@@ -87,7 +87,7 @@ def test_what_no_view_takes_is_refused_before_it_is_sent(
     assert answer.status == 413
     sentence = "The request is too large: at most 5242880 bytes."
     if headers is FORM:
-        assert text == sentence
+        assert sentence in text and "<h1>" in text
     else:
         assert json.loads(text) == {"detail": sentence, "code": "too_large"}
     assert answer.headers["X-Request-ID"]
@@ -194,7 +194,7 @@ def test_a_temporary_folder_that_is_full_or_gone_is_said(
             assert (answer.status_code, answer.json()["code"]) == (507, "no_room")
             assert f"({reason} in its temporary folder). Tell who runs it" in answer.json()["detail"]
         form = browser.post("/accounts/logout/", content=b"x" * 4 * MIB, headers=FORM)
-        assert (form.status_code, form.text[:28]) == (507, "The server has no room to ta")
+        assert (form.status_code, "The server has no room to take this in" in form.text) == (507, True)
 
     assert server.process is not None
     _, hard = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)
