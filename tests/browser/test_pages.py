@@ -34,6 +34,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrunchServer]:
             folder.mkdir(parents=True)
             (folder / "a b#1.txt").write_text("downloaded")
             (folder / "<img src=x onerror=alert(1)>").touch()
+            (folder / "cut.png").write_bytes(PNG[:20])
             (folder / "plots").mkdir()
             (folder / "plots" / "one.png").write_bytes(PNG)
             (folder / "plots" / "two.svg").write_text("<svg><script>alert(1)</script></svg>")
@@ -106,6 +107,9 @@ def test_why_a_dataset_failed_and_its_files(page: Page, tmp_path: Path) -> None:
     page.go_back()
     page.get_by_role("link", name="two.svg", exact=True).click()
     expect(page.get_by_label("The file's text")).to_contain_text("<script>alert(1)</script>")
+    page.go_back()
+    page.get_by_role("link", name="cut.png", exact=True).click()
+    expect(page.get_by_role("img", name="cut.png (the browser cannot show it)")).to_be_visible()
 
 
 def test_files_are_added_by_choosing_and_by_dropping(page: Page, server: CrunchServer, tmp_path: Path) -> None:

@@ -154,6 +154,13 @@ tellTimes(document);
 setInterval(() => tellTimes(document), 20000);
 if (main.dataset.live) setInterval(() => { if (!document.hidden) refresh(); }, Number(main.dataset.live) * 1000);
 
+// An image that was cut short, or is none after all, says so: the browser's own sign has no words.
+const BROKEN = " (the browser cannot show it)";
+function tellBroken(image) { if (!image.alt.endsWith(BROKEN)) image.alt += BROKEN; }
+
+document.addEventListener("error", ({ target }) => { if (target.matches?.(".picture img")) tellBroken(target); }, true);
+for (const image of main.querySelectorAll(".picture img")) if (image.complete && image.naturalWidth === 0) tellBroken(image);
+
 // The preview, without leaving the form; where this cannot be done, the button sends the form, which comes back with it.
 async function preview(button) {
   const body = new FormData(button.form);
