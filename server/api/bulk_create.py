@@ -159,7 +159,8 @@ class BulkViews(ProjectViews):
             with transaction.atomic():
                 made = bulk_create.create_datasets(project, rows, wrong=wrong, **words)
                 if made.datasets and not words["dry_run"]:
-                    audit.note(actor_of(request), "create", project.slug, project, after={"count": len(made.datasets)})
+                    after = {"count": len(made.datasets)}
+                    audit.note(actor_of(request), "create datasets", project.slug, project, after=after)
         except bulk_create.RowsWrong as error:
             told = [{"row": row, "errors": errors} for row, errors in error.rows.items()]
             return Response({"rows": told}, status=status.HTTP_400_BAD_REQUEST)

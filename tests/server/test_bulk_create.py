@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
 from server.api import bulk_create
-from server.models import Attribute, Dataset, Item, Project, StateCount
+from server.models import Attribute, Change, Dataset, Item, Project, StateCount
 from server.services import catalogue, counts
 from tests.support.calls import claim, post_json, signed_in
 from tests.support.depth import whole
@@ -102,6 +102,14 @@ def test_the_datasets_of_a_large_call_are_all_counted(database: None) -> None:
     too_many = send(api, *({} for _ in range(bulk_create.MOST + 1)))
     assert too_many.status_code == 400
     assert "At most 10000 datasets" in too_many.json()["datasets"][0]
+
+
+def test_the_audit_trail_says_how_many_were_made(api: APIClient, project: Project) -> None:
+    send(api, {"name": "a"}, {"name": "b"})
+    send(api, {"name": "a"}, skip_existing=True)
+    send(api, {"name": "c"}, dry_run=True)
+    noted = Change.objects.get()
+    assert (noted.act, noted.target, noted.after) == ("create datasets", "birds", {"count": 2})
 
 
 def test_what_is_wrong_is_told_by_row_and_nothing_is_made(api: APIClient, dataset: Dataset) -> None:
