@@ -102,6 +102,13 @@ class Dispatch:
 
         Raises CrunchError when the runs do not process what they are given.
         """
+        try:
+            return self._work(once)
+        except KeyboardInterrupt:
+            self.say("What is scheduled goes on without this command. The same command again goes on with the rest.")
+            raise
+
+    def _work(self, once: bool) -> Dispatched:
         told = ""
         while True:
             busy = self.fill()

@@ -292,3 +292,16 @@ def test_a_run_that_a_worker_took_and_that_does_not_begin_is_told_of_once(bench:
     [told] = bench.said
     assert told.startswith("p:a: a worker took its flow run run p:a")
     assert str(next(iter(bench.prefect.runs.values())).id) in told
+
+
+def test_ctrl_c_is_answered_with_what_becomes_of_what_is_scheduled(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ctrl_c(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module.time, "sleep", ctrl_c)
+    bench.server.add_dataset("p", "d")
+    with pytest.raises(KeyboardInterrupt):
+        bench.dispatch().work(once=False)
+    assert "What is scheduled goes on" in bench.said[-1] and "The same command again" in bench.said[-1]
