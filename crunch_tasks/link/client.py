@@ -12,6 +12,7 @@ other 4xx without                        ServerError: a proxy or another site sa
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
@@ -302,7 +303,8 @@ class _Unanswered(ServerUnavailable):
 
 def _say_wait(state: RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
-    log.warning("%s Trying again in %.0f s.", error, state.upcoming_sleep)
+    # Rounded up: to be told of 0 seconds again and again would be a riddle.
+    log.warning("%s Trying again in %d s.", error, math.ceil(state.upcoming_sleep))
 
 
 def _wait_s(state: RetryCallState) -> float:

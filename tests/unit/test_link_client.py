@@ -172,6 +172,14 @@ def test_retry_after_is_honoured_by_the_servers_clock(monkeypatch, headers, leas
     assert least <= waits[0] < least + 1
 
 
+def test_no_wait_is_told_as_one_of_0_seconds(caplog):
+    client, requests = answering(httpx.Response(503), patience_s=0.05)
+    with caplog.at_level(logging.WARNING, logger="crunch"), pytest.raises(ServerUnavailable):
+        client.next()
+    assert len(caplog.messages) == len(requests) - 1
+    assert {message.rpartition(". ")[2] for message in caplog.messages} == {"Trying again in 1 s."}
+
+
 def test_a_wait_longer_than_our_patience_is_not_begun():
     client, requests = answering(httpx.Response(503, headers={"retry-after": "3600"}), patience_s=60)
     with pytest.raises(ServerUnavailable) as caught:
