@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from deployments.stack.folder import StackFolder, StackSettings
-from deployments.stack.process import Record, end, end_flow_runs, end_session, recorded
+from deployments.stack.process import Record, end, end_flow_runs, recorded
 from deployments.stack.services import Stack
+from deployments.stack.taken import put_back, taken
 
 ORDER = {"worker": "Prefect worker", "crunch": "Crunch server", "prefect": "Prefect server", "postgres": "PostgreSQL"}
 """What may run, also after the settings changed, in the order in which it is stopped."""
@@ -30,27 +31,37 @@ def down(folder: StackFolder, say: Callable[[str], None]) -> list[str]:
             say(f"Stopping the {name}")
             if record.is_alive:
                 stopped.append(name)
-                _stop(key, record, folder)
-            else:
-                end_session(record, folder.prefect)
             if key == "worker":
-                # Those of a worker that was killed go on without it.
-                end_flow_runs(folder.prefect)
+                _stop_worker(stack, record)
+            else:
+                # Told so, PostgreSQL closes its connections instead of waiting for their ends.
+                end(record, folder.prefect, sign=signal.SIGINT if key == "postgres" else signal.SIGTERM)
             path.unlink(missing_ok=True)
     return stopped
 
 
-def _stop(key: str, record: Record, folder: StackFolder) -> None:
-    if key == "postgres":
-        # It closes its connections then, instead of waiting for their ends.
-        end(record, folder.prefect, sign=signal.SIGINT)
+def _stop_worker(stack: Stack, record: Record) -> None:
+    """Stop it and all flow runs, those too that go on after a worker that was killed."""
+    home = stack.folder.prefect
+    # Told to stop, a worker kills its flow runs. Held still, it starts none while they give their datasets back.
+    with _held_still(record):
+        left = taken(stack)
+        end_flow_runs(home)
+    end(record, home)
+    end_flow_runs(home)
+    # As it ends, it may have called crashed what it was about to start.
+    put_back(stack, taken(stack) | left)
+
+
+@contextlib.contextmanager
+def _held_still(record: Record) -> Iterator[None]:
+    if not record.is_alive:
+        yield
         return
-    if key == "worker":
-        # Told to stop, a worker kills its flow runs. Held still, it starts none while they give their datasets back.
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(record.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(record.pid, signal.SIGSTOP)
-            try:
-                end_flow_runs(folder.prefect)
-            finally:
-                os.kill(record.pid, signal.SIGCONT)
-    end(record, folder.prefect)
+            os.kill(record.pid, signal.SIGCONT)

@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -97,11 +98,13 @@ def end_session(record: Record, home: Path) -> None:
     psutil.wait_procs(left, timeout=STOP_S)
 
 
-def end_flow_runs(home: Path) -> None:
-    """Ask the processes of flow runs, each in a session of its own, to end, and wait for it; by force after STOP_S."""
+def end_flow_runs(home: Path, only: Collection[str] | None = None) -> None:
+    """Ask the processes of flow runs (of those with these ids `only`), each in a session of its own, to end, and wait
+    for it; by force after STOP_S.
+    """
     deadline = time.monotonic() + STOP_S
     asked: set[int] = set()
-    while found := [one for one in of_stack(home) if _is_flow_run(one)]:
+    while found := [one for one in of_stack(home) if (run := _flow_run(one)) and (only is None or run in only)]:
         for one in found:
             with contextlib.suppress(psutil.Error):
                 if time.monotonic() > deadline:
@@ -123,12 +126,14 @@ def of_stack(home: Path) -> list[psutil.Process]:
     return found
 
 
-def _is_flow_run(process: psutil.Process) -> bool:
-    """Whether it is Prefect's engine; the workflow below it inherits the environment, and ends with its client."""
+def _flow_run(process: psutil.Process) -> str:
+    """The id of the flow run whose engine this is, or "": the workflow below it inherits the environment, and ends with
+    its client.
+    """
     with contextlib.suppress(psutil.Error):
-        is_prefects = any(word.startswith("prefect.") for word in process.cmdline())
-        return is_prefects and "PREFECT__FLOW_RUN_ID" in process.environ()
-    return False
+        if any(word.startswith("prefect.") for word in process.cmdline()):
+            return process.environ().get("PREFECT__FLOW_RUN_ID", "")
+    return ""
 
 
 def _session(pid: int) -> int:

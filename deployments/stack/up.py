@@ -23,8 +23,9 @@ from deployments.stack import databases
 from deployments.stack.admin import add_admin, take_password
 from deployments.stack.down import ORDER
 from deployments.stack.folder import EMBEDDED, StackFolder, Wanted, decide, write_exports
-from deployments.stack.process import end, end_session, recorded, remember, running
+from deployments.stack.process import end, end_flow_runs, end_session, recorded, remember, running
 from deployments.stack.services import Part, Stack
+from deployments.stack.taken import put_back, taken
 
 MOST_AT_ONCE = 4
 """Flow runs at once of the worker, on a machine with that many processors: each takes some 200 MB by itself."""
@@ -112,11 +113,19 @@ def _start(missing: dict[str, Part], outcome: Outcome, undo: ExitStack, say: Say
         prefect.wait()
         _register(outcome.stack, say)
     if "worker" in missing:
+        _take_back(outcome.stack)
         worker = outcome.stack.worker_service(min(MOST_AT_ONCE, available_cores()), datetime.now(UTC))
         _begin(stack, missing["worker"], worker, undo)
         say("Waiting for the Prefect worker")
         worker.wait()
     outcome.started = [part.name for part in missing.values()]
+
+
+def _take_back(stack: Stack) -> None:
+    """Put back what a worker that was killed, or a machine that went down, had taken and not begun."""
+    left = taken(stack)
+    end_flow_runs(stack.folder.prefect, only=left)
+    put_back(stack, left)
 
 
 def _begin(stack: Stack, part: Part, service: Service, undo: ExitStack) -> None:

@@ -81,6 +81,12 @@ class Local:
         with CrunchClient(environment["CRUNCH_URL"], environment["CRUNCH_TOKEN"]) as client:
             return dict(client.get_dataset(slug))
 
+    def flow_runs(self) -> list[str]:
+        """The states of all."""
+        api = self.client_env["PREFECT_API_URL"]
+        found = httpx.post(f"{api}/flow_runs/filter", json={}, timeout=60).raise_for_status().json()
+        return [run["state_type"] for run in found]
+
     def run_deployment(self, *words: str) -> None:
         command = [str(Path(sys.executable).with_name("prefect")), "--no-prompt", "deployment", "run", *words]
         subprocess.run(command, env=bare_environment() | self.client_env, capture_output=True, check=True, timeout=120)
@@ -216,6 +222,25 @@ def test_a_running_dataset_is_given_back_by_down_and_a_killed_prefect_server_lea
     dataset = local.dataset(slug)
     assert (dataset["state"], dataset["attempt"]) == ("unprocessed", 0)
     assert list(local.pids()) == ["Prefect server", "Crunch server"]
+
+
+@long
+def test_a_run_that_the_worker_took_and_did_not_begin_goes_to_the_next_worker(local: Local) -> None:
+    local.crunch("up", *local.ports)
+    slug = local.add_dataset("#!/bin/bash\ncat a.txt > b.txt\n")
+    local.run_deployment("crunch/run", "-p", f"slug={slug}")
+    until(lambda: local.flow_runs() == ["PENDING"], what="the worker's hand on the run")
+    local.crunch("down")
+    local.crunch("up", "--no-worker")
+    assert local.flow_runs() == ["SCHEDULED"]
+
+    local.crunch("up", "--worker")
+    until(lambda: local.flow_runs() == ["PENDING"], what="the next worker's hand on the run")
+    os.kill(local.pids()["Prefect worker"], signal.SIGKILL)
+    until(lambda: not local.pids(code=1)["Prefect worker"], what="the end of the worker")
+    local.crunch("up")
+    until(lambda: local.flow_runs() == ["COMPLETED"], what="the run")
+    assert (local.dataset(slug)["state"], local.dataset(slug)["attempt"]) == ("completed", 0)
 
 
 @long
