@@ -77,6 +77,8 @@ class Stack:
             "CRUNCH_STORAGE_SETTINGS": str(self.storage_settings),
             "PREFECT_API_URL": f"{self.prefect_url}/api",
             "PREFECT_HOME": str(self.folder.prefect),
+            # Else Prefect says at a terminal that it tells its makers of what is used, and does.
+            "DO_NOT_TRACK": "1",
         }
 
     def parts(self) -> list[Part]:
@@ -117,7 +119,6 @@ class Stack:
             "CRUNCH_DIRECTORY": str(self.folder.work),
             # A question costs nothing on one machine; ten seconds, as Prefect has it, would be half of a short run.
             "PREFECT_WORKER_QUERY_SECONDS": "2",
-            "DO_NOT_TRACK": "1",
         }
         return Service(
             "Prefect worker",

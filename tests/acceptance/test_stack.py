@@ -123,6 +123,7 @@ def test_up_twice_a_run_by_the_worker_a_killed_server_and_down(local: Local) -> 
     pids = {service["name"]: service["pid"] for service in found["services"]}
     environment = local.client_env
     secret = environment["CRUNCH_TOKEN"]
+    assert environment["DO_NOT_TRACK"] == "1"
     processes = of_stack(local.data / "prefect")
     assert set(pids.values()) <= {process.pid for process in processes}
     assert not any(secret in word for process in processes for word in process.cmdline())
