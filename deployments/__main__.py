@@ -93,7 +93,8 @@ def blocks(settings: ClientSettings) -> None:
 def automations() -> None:
     """Have Prefect mark runs that a worker started as crashed when nothing is heard of them any more."""
     with standing_prefect() as client:
-        mark_zombies(client)
+        for done in mark_zombies(client):
+            sys.stdout.write(f"{done}\n")
 
 
 @app.command()

@@ -78,7 +78,7 @@ def check_name(option: str, name: str) -> None:
 
 
 def set_up_pool(client: SyncPrefectClient, name: str, kind: str, limit: int | None, image: str) -> str:
-    """Make the work pool, or change its limit and image; returns "made" or "is there". Raises UsageError.
+    """Make the work pool, or change its limit and image; returns what was done. Raises UsageError.
 
     `limit` (None: as it is) is how many flow runs are at once on all of the pool's workers together.
     """
@@ -86,16 +86,23 @@ def set_up_pool(client: SyncPrefectClient, name: str, kind: str, limit: int | No
     if pool is not None and pool.type != kind:
         raise UsageError(f"There is a work pool {name} of the type {pool.type}. Give another --name, or that --type.")
     template = pool.base_job_template if pool else _template(kind)
-    if "image" in template["variables"]["properties"] and (image or pool is None):
-        template["variables"]["properties"]["image"]["default"] = image or "crunch"
+    done = []
+    default = template["variables"]["properties"].get("image")
+    if default is not None and (image or pool is None) and default.get("default") != (image or "crunch"):
+        default["default"] = image or "crunch"
+        done.append(f"the image {default['default']}")
+    if limit is not None and (pool is None or pool.concurrency_limit != limit):
+        done.append(f"at most {limit} runs at once")
     if pool is None:
         client.create_work_pool(
             WorkPoolCreate(name=name, type=kind, base_job_template=template, concurrency_limit=limit)
         )
-        return "made"
+        return ", ".join(["made", *done])
+    if not done:
+        return "is there, as it was"
     changes: dict[str, Any] = {"base_job_template": template}
     client.update_work_pool(name, WorkPoolUpdate(**changes | ({} if limit is None else {"concurrency_limit": limit})))
-    return "is there"
+    return f"is there, now with {' and '.join(done)}"
 
 
 def read_pool(client: SyncPrefectClient, name: str) -> WorkPool | None:

@@ -30,8 +30,9 @@ ENDS = ("Completed", IDLE, OVERTAKEN, "Failed", "Cancelled", "Crashed")
 PAGE = 200
 
 
-def mark_zombies(client: SyncPrefectClient, silent_for: timedelta = timedelta(seconds=LEASE_SECONDS)) -> None:
-    """Have Prefect mark as crashed what a worker started and what was silent for as long as a lease lasts.
+def mark_zombies(client: SyncPrefectClient, silent_for: timedelta = timedelta(seconds=LEASE_SECONDS)) -> list[str]:
+    """Have Prefect mark as crashed what a worker started and what was silent for as long as a lease lasts; returns what
+    was done, a line for each automation.
 
     What becomes of the dataset is the lease's to say, on the Crunch server; this is so that Prefect's pages agree, and
     that the dead take no place on the work pool. So a run that is cut off from Prefect for less goes on unmarked, as
@@ -45,8 +46,9 @@ def mark_zombies(client: SyncPrefectClient, silent_for: timedelta = timedelta(se
     silent = _silence([ours], {HEARTBEAT}, {HEARTBEAT} | ends, silent_for)
     given = _events("Submitting", "Pending")
     unborn = _silence([ours, here], given, given | _events("Scheduled", "Running") | ends, silent_for)
-    _automate(client, SILENT, silent, "Nothing was heard of this run for as long as a lease lasts.")
-    _automate(client, UNBORN, unborn, "This run was given to a worker and did not begin for as long as a lease lasts.")
+    unheard = "Nothing was heard of this run for as long as a lease lasts."
+    not_begun = "This run was given to a worker and did not begin for as long as a lease lasts."
+    return [_automate(client, SILENT, silent, unheard), _automate(client, UNBORN, unborn, not_begun)]
 
 
 def _events(*states: str) -> set[str]:
@@ -70,8 +72,8 @@ def _silence(
     )
 
 
-def _automate(client: SyncPrefectClient, name: str, trigger: EventTrigger, message: str) -> None:
-    """Make the automation that marks a flow run as crashed, or make it as it was."""
+def _automate(client: SyncPrefectClient, name: str, trigger: EventTrigger, message: str) -> str:
+    """Make the automation that marks a flow run as crashed, or make it as it was; returns which."""
     automation = AutomationCore(
         name=name,
         description="Made by `python -m deployments automations`, which makes it again as it was.",
@@ -82,8 +84,9 @@ def _automate(client: SyncPrefectClient, name: str, trigger: EventTrigger, messa
     there = client.read_automations_by_name(name)
     if there:
         client.update_automation(there[0].id, automation)
-    else:
-        client.create_automation(automation)
+        return f"Automation {name!r}: made again as it was"
+    client.create_automation(automation)
+    return f"Automation {name!r}: made"
 
 
 def delete_old_runs(client: SyncPrefectClient, days: float) -> int:

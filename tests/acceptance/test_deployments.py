@@ -201,12 +201,14 @@ def test_set_up_again_wrong_words_and_old_runs(site: Site, deployments: Deployme
     deployments(*words, "--cron", "0 22 * * *")
     assert [one["schedule"].get("cron") for one in of_pool(site, name)["schedules"]] == ["0 22 * * *"]
 
-    deployments("pools", "--name", POOL, "--limit", "5")
+    assert "is there, now with at most 5 runs at once" in deployments("pools", "--name", POOL, "--limit", "5")
+    assert "is there, as it was" in deployments("pools", "--name", POOL, "--limit", "5")
     pool = httpx.get(f"{site.prefect_api}/work_pools/{POOL}").json()
     assert (pool["type"], pool["concurrency_limit"]) == ("process", 5)
-    deployments("pools", "--name", "boxes", "--type", "docker", "--image", "lab/crunch:2")
-    boxes = httpx.get(f"{site.prefect_api}/work_pools/boxes").json()
-    assert boxes["base_job_template"]["variables"]["properties"]["image"]["default"] == "lab/crunch:2"
+    boxes = ("pools", "--name", "boxes", "--type", "docker", "--image", "lab/crunch:2")
+    assert "(docker): made, the image lab/crunch:2" in deployments(*boxes)
+    pool = httpx.get(f"{site.prefect_api}/work_pools/boxes").json()
+    assert pool["base_job_template"]["variables"]["properties"]["image"]["default"] == "lab/crunch:2"
 
     for words, said in (
         (("deploy", "--pool", "nowhere"), "There is no work pool nowhere."),
@@ -233,8 +235,9 @@ def test_set_up_again_wrong_words_and_old_runs(site: Site, deployments: Deployme
         code, _, err = crunch("dispatch", "--project", project)
     assert (code, "Set PREFECT_API_URL" in err) == (2, True), err
 
-    for _ in range(2):
-        deployments("automations")
+    # Other tests may have made them.
+    deployments("automations")
+    assert deployments("automations").count("made again as it was") == 2
     found = httpx.post(f"{site.prefect_api}/automations/filter", json={}).json()
     assert [(one["enabled"], one["trigger"]["posture"]) for one in found] == [(True, "Proactive")] * 2
 
