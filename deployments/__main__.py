@@ -6,18 +6,20 @@ import os
 import re
 import sys
 from datetime import timedelta
+from http import HTTPStatus
 from typing import Annotated
 
 import typer
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from pydantic import ValidationError
 
-from crunch_tasks.errors import UsageError
-from crunch_tasks.settings import ClientSettings
+from crunch_tasks.errors import CrunchError, Refused, UsageError
+from crunch_tasks.link.client import CrunchClient
+from crunch_tasks.settings import ClientSettings, client_settings
 from deployments.registering import KINDS, Wanted, check_name, register, set_up_pool
 from deployments.stack.services import POOL
 from deployments.upkeep import delete_old_runs, mark_zombies
-from flows.blocks import save_blocks
+from flows.blocks import save_blocks, with_blocks
 from flows.cli import end_well
 from flows.options import takes_settings
 from flows.prompt import ask_for_missing
@@ -73,6 +75,8 @@ def deploy(
     schedule = _interval(every) if every else _cron(cron) if cron else None
     wanted = Wanted(pool, project, schedule, limit, tag or [])
     with standing_prefect() as client:
+        if project:
+            _check_project(project)
         for made in register(client, wanted):
             sys.stdout.write(f"{made}\n")
 
@@ -106,6 +110,21 @@ def retention(
         raise UsageError(f"--days: {days:g} is no number from 0 to {MOST_DAYS}.")
     with standing_prefect() as client:
         sys.stdout.write(f"{delete_old_runs(client, days)} flow runs deleted\n")
+
+
+def _check_project(slug: str) -> None:
+    """Raises UsageError when the Crunch server has no such project; where it cannot be asked, says so."""
+    try:
+        with with_blocks(client_settings()) as settings:
+            token = settings.token.get_secret_value()
+            if not (settings.url and token):
+                raise UsageError("neither the environment (CRUNCH_URL, CRUNCH_TOKEN) nor Prefect's blocks name one.")
+            with CrunchClient(settings.url, token, patience_s=0) as crunch:
+                crunch.get_project(slug)
+    except CrunchError as error:
+        if isinstance(error, Refused) and error.status == HTTPStatus.NOT_FOUND:
+            raise UsageError(f"--project {slug}: {error}") from error
+        sys.stderr.write(f"Whether there is a project {slug} could not be looked up: {error}\n")
 
 
 def _interval(text: str) -> IntervalSchedule:

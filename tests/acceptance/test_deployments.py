@@ -184,7 +184,10 @@ def test_dispatch_takes_up_what_a_dead_machine_had_and_leaves_alone_what_no_run_
 
 
 @long
-def test_set_up_again_wrong_words_and_old_runs(site: Site, deployments: Deployments, crunch: Any) -> None:
+def test_set_up_again_wrong_words_and_old_runs(
+    site: Site, deployments: Deployments, crunch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.add_project("birds", "")
     name = f"next-{POOL}-birds"
     words = ("deploy", "--pool", POOL, "--project", "birds")
     assert f"crunch/{name} " in deployments(*words, "--every", "1h", "--limit", "3", "--tag", "day")
@@ -201,6 +204,13 @@ def test_set_up_again_wrong_words_and_old_runs(site: Site, deployments: Deployme
     deployments(*words, "--cron", "0 22 * * *")
     assert [one["schedule"].get("cron") for one in of_pool(site, name)["schedules"]] == ["0 22 * * *"]
 
+    monkeypatch.delenv("CRUNCH_TOKEN")
+    # Of the block, as those that run it have it.
+    assert "--project nothere: " in deployments("deploy", "--pool", POOL, "--project", "nothere", code=2)
+    monkeypatch.setenv("CRUNCH_TOKEN", "wrong")
+    assert "a project birds could not be looked up" in deployments(*words)
+    monkeypatch.setenv("CRUNCH_TOKEN", site.env["CRUNCH_TOKEN"])
+
     assert "is there, now with at most 5 runs at once" in deployments("pools", "--name", POOL, "--limit", "5")
     assert "is there, as it was" in deployments("pools", "--name", POOL, "--limit", "5")
     pool = httpx.get(f"{site.prefect_api}/work_pools/{POOL}").json()
@@ -212,6 +222,7 @@ def test_set_up_again_wrong_words_and_old_runs(site: Site, deployments: Deployme
 
     for words, said in (
         (("deploy", "--pool", "nowhere"), "There is no work pool nowhere."),
+        (("deploy", "--pool", POOL, "--project", "nothere"), "--project nothere: "),
         (("deploy", "--every", "often"), "Write it like 30s, 5m, 1h or 1d."),
         (("deploy", "--cron", "often"), "five fields"),
         (("pools", "--name", POOL, "--type", "docker"), "of the type process"),
