@@ -101,9 +101,11 @@ class Service:
             self.process.wait()
 
     def wait(self) -> None:
-        """Return when it is ready. Raises CrunchError with the end of its log when it ends or stays silent."""
+        """Return when it is ready, also when an earlier command started it. Raises CrunchError with the end of its log
+        when it ends or stays silent.
+        """
         deadline = time.monotonic() + START_S
-        while time.monotonic() < deadline and self.process is not None and self.process.poll() is None:
+        while time.monotonic() < deadline and (self.process is None or self.process.poll() is None):
             if self.ready():
                 return
             time.sleep(0.1)

@@ -112,6 +112,11 @@ def _print(found: StackStatus) -> None:
         if service.running and service.problem:
             sys.stdout.write(f"    {shown(service.problem)}\n")
         sys.stdout.write(f"    log: {service.log}\n")
+    if found.unfinished:
+        sys.stdout.write(
+            "The first `crunch up` here has not come to its end. If it was ended, `crunch up` goes on from there, and "
+            "`crunch down` stops what runs.\n"
+        )
     if found.datasets is not None:
         counts = ", ".join(f"{number} {state}" for state, number in sorted(found.datasets.items()))
         sys.stdout.write(f"Datasets: {counts or 'none'}\n")

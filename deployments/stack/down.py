@@ -22,7 +22,7 @@ def down(folder: StackFolder, say: Callable[[str], None]) -> list[str]:
         return []
     stopped = []
     with folder.locked(say):
-        stack = Stack(folder, folder.load() or StackSettings())
+        stack = Stack(folder, folder.load() or folder.load_begun() or StackSettings())
         for key, name in ORDER.items():
             path = stack.record(key)
             record = recorded(path)
@@ -37,6 +37,7 @@ def down(folder: StackFolder, say: Callable[[str], None]) -> list[str]:
                 # Told so, PostgreSQL closes its connections instead of waiting for their ends.
                 end(record, folder.prefect, sign=signal.SIGINT if key == "postgres" else signal.SIGTERM)
             path.unlink(missing_ok=True)
+        folder.forget_begun()
     return stopped
 
 

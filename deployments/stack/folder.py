@@ -15,6 +15,7 @@ from pathlib import Path
 from crunch_tasks.durable import write_durably
 from crunch_tasks.errors import SettingsError, UsageError
 from deployments.local import ONLY_MINE
+from deployments.stack.process import running
 
 EMBEDDED = "embedded"
 """As the stack's database: a PostgreSQL in the data folder."""
@@ -134,6 +135,10 @@ class StackFolder:
     def _settings(self) -> Path:
         return self.path / "stack.json"
 
+    @property
+    def _begun(self) -> Path:
+        return self.path / "begun.json"
+
     def make(self) -> None:
         """Raises UsageError when it cannot be written to."""
         try:
@@ -148,16 +153,34 @@ class StackFolder:
             ) from error
 
     def load(self) -> StackSettings | None:
-        """None before the first `up`. Raises SettingsError when the file is not as it was written."""
-        try:
-            return StackSettings(**json.loads(self._settings.read_text("utf-8")))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, TypeError) as error:
-            raise SettingsError(f"{self._settings} cannot be read: {error}. Put it right, or delete it.") from error
+        """Those of the last `up` that came to its end. Raises SettingsError when the file is not as it was written."""
+        return _read(self._settings)
 
     def save(self, settings: StackSettings) -> None:
-        write_durably(self._settings, json.dumps(dataclasses.asdict(settings), indent=2).encode(), ONLY_MINE)
+        _write(self._settings, settings)
+        self.forget_begun()
+
+    def load_begun(self) -> StackSettings | None:
+        """Those that a first `up` which did not come to its end began with. Raises SettingsError."""
+        return _read(self._begun)
+
+    def save_begun(self, settings: StackSettings) -> None:
+        _write(self._begun, settings)
+
+    def forget_begun(self) -> None:
+        self._begun.unlink(missing_ok=True)
+
+    def in_force(self) -> StackSettings | None:
+        """Those of the last `up` that came to its end or, while something runs that a first one began, of that one.
+
+        Raises UsageError when something runs and nobody knows with which settings, and SettingsError.
+        """
+        kept = self.load()
+        if kept is not None or not any(map(running, self.run.glob("*.json"))):
+            return kept
+        if (begun := self.load_begun()) is None:
+            raise UsageError(f"Something of {self.path} runs, and nobody knows how it was set up. `crunch down` first.")
+        return begun
 
     @contextmanager
     def locked(self, say: Callable[[str], None]) -> Iterator[None]:
@@ -169,6 +192,19 @@ class StackFolder:
                 say(f"Waiting for another `crunch up` or `crunch down` in {self.path}")
                 fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def _read(path: Path) -> StackSettings | None:
+    try:
+        return StackSettings(**json.loads(path.read_text("utf-8")))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}. Put it right, or delete it.") from error
+
+
+def _write(path: Path, settings: StackSettings) -> None:
+    write_durably(path, json.dumps(dataclasses.asdict(settings), indent=2).encode(), ONLY_MINE)
 
 
 def write_exports(path: Path, variables: Mapping[str, str]) -> None:

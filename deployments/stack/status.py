@@ -31,27 +31,30 @@ class PartStatus:
 
 @dataclass(frozen=True)
 class StackStatus:
-    """All of it; `datasets` by state, None when the server does not tell."""
+    """All of it; `datasets` by state, None when the server does not tell. `unfinished`: what runs was begun by a first
+    `up` that has not come to its end.
+    """
 
     data: str
     services: list[PartStatus]
     datasets: Mapping[str, int] | None
+    unfinished: bool = False
 
     @property
     def is_well(self) -> bool:
-        return bool(self.services) and not any(service.problem for service in self.services)
+        return bool(self.services) and not self.unfinished and not any(service.problem for service in self.services)
 
 
 def status(folder: StackFolder) -> StackStatus:
-    """Asks all services at once, so that one that hangs costs its own time only. Raises SettingsError."""
-    settings = folder.load()
+    """Asks all services at once, so that one that hangs costs its own time only. Raises SettingsError, UsageError."""
+    settings = folder.in_force()
     if settings is None:
         return StackStatus(str(folder.path), [], None)
     stack = Stack(folder, settings)
     with ThreadPoolExecutor(8) as asking:
         datasets = asking.submit(_datasets, stack)
         services = list(asking.map(lambda part: _part(part, running(stack.record(part.key))), stack.parts()))
-        return StackStatus(str(folder.path), services, datasets.result())
+        return StackStatus(str(folder.path), services, datasets.result(), unfinished=folder.load() is None)
 
 
 def _part(part: Part, record: Record | None) -> PartStatus:

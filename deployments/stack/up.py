@@ -21,7 +21,6 @@ from crunch_tasks.storage_settings import load_storage_settings
 from deployments.local import Service, bare_environment, folder_storage, last_lines, manage
 from deployments.stack import databases
 from deployments.stack.admin import add_admin, take_password
-from deployments.stack.down import ORDER
 from deployments.stack.folder import EMBEDDED, StackFolder, Wanted, decide, write_exports
 from deployments.stack.process import end, end_flow_runs, end_session, recorded, remember, running
 from deployments.stack.services import Part, Stack
@@ -36,9 +35,13 @@ Say = Callable[[str], None]
 
 @dataclass
 class Outcome:
-    """What `up` did: which services it started, and the password of the first user, if nobody was shown it yet."""
+    """What `up` did: which services it started, and the password of the first user, if nobody was shown it yet.
+
+    `is_first`: none before it came to its end, so what runs already may not be set up yet.
+    """
 
     stack: Stack
+    is_first: bool
     started: list[str] = field(default_factory=list)
     password: str = ""
 
@@ -47,21 +50,20 @@ def up(folder: StackFolder, wanted: Wanted, say: Say) -> Outcome:
     """Have the whole stack run. Raises UsageError for what was asked, CrunchError for a service that does not start."""
     folder.make()
     with _told_of_a_full_disk(folder.path), folder.locked(say):
-        kept = folder.load()
+        kept = folder.in_force()
         stack = Stack(folder, decide(kept, wanted))
-        if kept is None and any(running(stack.record(key)) for key in ORDER):
-            # Nobody knows with which settings.
-            raise UsageError(
-                f"What an earlier `crunch up` started in {folder.path} runs, but it was ended before it was done. "
-                "`crunch down` first."
-            )
         if stack.settings.database not in ("", EMBEDDED):
             databases.check_address(stack.settings.database)
         missing = [part for part in stack.parts() if not running(stack.record(part.key))]
         _check_running(stack, Stack(folder, kept or stack.settings), missing)
         _check_storage(stack)
-        outcome = Outcome(stack)
+        outcome = Outcome(stack, is_first=folder.load() is None)
         with ExitStack() as undo:
+            if outcome.is_first:
+                # For the next one, if this one is killed: what it started runs on, with these.
+                folder.save_begun(stack.settings)
+                if kept is None:
+                    undo.callback(folder.forget_begun)
             _start({part.key: part for part in missing}, outcome, undo, say)
             # Not before: an `up` that came to nothing, with a wrong address of a database, decides nothing.
             folder.save(outcome.stack.settings)
@@ -97,18 +99,19 @@ def _start(missing: dict[str, Part], outcome: Outcome, undo: ExitStack, say: Say
     if "prefect" in missing:
         say("Starting the Prefect server")
         _begin(stack, missing["prefect"], prefect, undo)
+    crunch = stack.crunch_service()
     if "crunch" in missing:
         say("Preparing the Crunch server's database")
         manage(stack.server_environment, "migrate", "--verbosity", "0")
-        crunch = stack.crunch_service()
         _begin(stack, missing["crunch"], crunch, undo)
+    if "crunch" in missing or outcome.is_first:
         outcome.stack = add_admin(stack)
         say("Waiting for the Crunch server")
         crunch.wait()
     # Made again each time: a port may be another one than before.
     write_exports(stack.folder.client_env, outcome.stack.client_environment)
     write_exports(stack.folder.server_env, outcome.stack.server_environment)
-    if "prefect" in missing:
+    if "prefect" in missing or outcome.is_first:
         say("Waiting for the Prefect server, which takes up to a minute the first time")
         prefect.wait()
         _register(outcome.stack, say)

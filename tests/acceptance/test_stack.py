@@ -206,6 +206,24 @@ def test_a_first_up_that_fails_late_decides_nothing_and_the_next_one_shows_the_p
 
 
 @long
+def test_a_first_up_that_was_killed_is_shown_and_gone_on_with(local: Local) -> None:
+    killed = local.start("up", *local.ports)
+    until((local.data / "run" / "crunch.json").exists, what="two services")
+    killed.kill()
+    killed.communicate()
+    assert "`crunch up` goes on from there" in local.crunch("status", code=1)
+    pids = local.pids(code=1)
+    assert [name for name, pid in pids.items() if pid] == ["Prefect server", "Crunch server"]
+
+    said = local.crunch("up")
+    assert "shown only now" in said and said.count("runs already") == 2
+    found = local.status()
+    assert (found["unfinished"], found["exit_code"]) == (False, 0)
+    assert pids | {"Prefect worker": local.pids()["Prefect worker"]} == local.pids()
+    check_prefect(local.client_env["PREFECT_API_URL"])
+
+
+@long
 def test_a_running_dataset_is_given_back_by_down_and_a_killed_prefect_server_leaves_no_port_taken(
     local: Local,
 ) -> None:

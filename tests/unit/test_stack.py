@@ -146,13 +146,37 @@ def test_the_password_is_shown_once_by_the_first_up_that_comes_to_its_end(
     assert admin.take_password(admin.add_admin(site)) == ""
 
 
-def test_what_an_up_that_was_killed_left_on_is_told(tmp_path: Path) -> None:
+def test_what_an_up_that_was_killed_left_on_is_told_with_its_settings(tmp_path: Path) -> None:
+    folder = StackFolder(tmp_path)
+    folder.make()
+    begun = StackSettings(port=free_port(), prefect_port=free_port(), worker=False)
+    folder.save_begun(begun)
+    # Once nothing of it runs it decides nothing.
+    assert (folder.in_force(), status(folder).services) == (None, [])
+    child = started(folder.prefect)
+    process.remember(folder.run / "prefect.json", child.pid)
+    assert folder.in_force() == begun
+    found = status(folder)
+    assert [(one.name, one.running, one.address) for one in found.services] == [
+        ("Prefect server", True, f"http://127.0.0.1:{begun.prefect_port}"),
+        ("Crunch server", False, f"http://127.0.0.1:{begun.port}"),
+    ]
+    assert (found.unfinished, found.is_well) == (True, False)
+    with pytest.raises(UsageError, match="The Prefect server runs at port"):
+        up(folder, Wanted(prefect_port=free_port()), lambda _: None)
+    assert down(folder, lambda _: None) == ["Prefect server"]
+    child.wait()
+    assert folder.load_begun() is None
+
+
+def test_what_runs_without_a_word_of_how_it_was_set_up_is_told_by_all(tmp_path: Path) -> None:
     folder = StackFolder(tmp_path)
     folder.make()
     child = started(folder.prefect)
     process.remember(folder.run / "prefect.json", child.pid)
-    with pytest.raises(UsageError, match=r"ended before it was done. `crunch down` first"):
-        up(folder, Wanted(port=free_port(), prefect_port=free_port()), lambda _: None)
+    for look in (lambda: status(folder), lambda: up(folder, Wanted(), lambda _: None)):
+        with pytest.raises(UsageError, match=r"nobody knows how it was set up. `crunch down` first"):
+            look()
     assert down(folder, lambda _: None) == ["Prefect server"]
     child.wait()
 
