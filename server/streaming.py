@@ -23,6 +23,9 @@ _log = logging.getLogger(__name__)
 
 OCTETS = "application/octet-stream"
 
+MOST_BEFORE = 64 * 1024 * 1024
+"""So many bytes before a part, at most, are read while the request holds a turn of `AtOnce`; more while it is sent."""
+
 SAFE = {
     "Content-Type": OCTETS,
     "X-Content-Type-Options": "nosniff",
@@ -60,7 +63,9 @@ def download(request: HttpRequest, path: str, storage: Storage, source: Source) 
         return whole(request, path, storage, source, headers=headers)
     headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{source.size}"
     goes_on = ranges.goes_on(told) or len(part) == source.size
-    _, body = _begun(_to_its_end(request, storage, source, part.start) if goes_on else _cut(storage, source, part))
+    body = _to_its_end(request, storage, source, part.start) if goes_on else _cut(storage, source, part)
+    if not goes_on or part.start <= MOST_BEFORE:
+        _, body = _begun(body)
     return _streamed(request, body, 206, {**headers, **_told(path, len(part))})
 
 

@@ -35,7 +35,7 @@ def test_what_is_too_large_for_the_time_that_is_left_is_given_back_unfetched(sit
 
     said = site.crunch("next", "--until", "+40m", code=3).stderr
     assert f"! {large}  no time" in said and "0 down" in said
-    assert f"{large} has 600000 bytes and, by earlier runs here, may take 0:50:00; 0:3" in said
+    assert f"{large} has 600000 bytes and, by earlier runs here, may take 0:50:00; 0:" in said
     assert (site.statuses(large), site.dataset(large)["state"]) == ([(1, 1)], "unprocessed")
     assert site.dataset(large)["attempt"] == 0
 

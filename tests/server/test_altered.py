@@ -15,6 +15,7 @@ from crunch_tasks.contract import published_manifest
 from crunch_tasks.errors import Altered
 from crunch_tasks.files.manifest import Entry, Manifest, PublishedManifest
 from crunch_tasks.files.storage import BLOCK
+from server import streaming
 from server.models import Dataset
 from tests.support.pages import publish, words
 
@@ -85,10 +86,18 @@ def test_a_preview_is_of_what_was_published_or_says_that_nobody_knows(
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("begins", [True, False], ids=["begun in the view", "read as it is sent"])
 @pytest.mark.parametrize("part", [{}, {"Range": f"bytes={BLOCK + 7}-"}], ids=["whole", "the rest"])
 def test_of_another_large_file_less_is_sent_than_was_announced(
-    alice: User, dataset: Dataset, folder: Path, part: dict[str, str], caplog: pytest.LogCaptureFixture
+    alice: User,
+    dataset: Dataset,
+    folder: Path,
+    part: dict[str, str],
+    begins: bool,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(streaming, "MOST_BEFORE", 4 * BLOCK if begins else 0)
     publish(folder, dataset, data=b"a" * (4 * BLOCK))
     (folder / "data").write_bytes(b"b" + b"a" * (4 * BLOCK - 1))
 
