@@ -15,13 +15,10 @@ from prefect.client.schemas.objects import TaskRun
 from prefect.context import TaskRunContext
 
 from crunch_tasks.contract import Stage, State
-from crunch_tasks.errors import CrunchError, LeaseLost, NoRoom, NoTime, Stopped, Unauthorized
+from crunch_tasks.errors import CrunchError, Unauthorized
 from crunch_tasks.run import DatasetRun
 
 AnyTask = Task[Any, Any]
-
-GIVEN_BACK = LeaseLost | NoRoom | NoTime | Stopped
-"""No failures of a dataset: the lease is another's, the machine has no room or time, the command is told to end."""
 
 
 def started(task: AnyTask, task_run: TaskRun, state: PrefectState[Any]) -> None:
@@ -37,7 +34,7 @@ def succeeded(task: AnyTask, task_run: TaskRun, state: PrefectState[Any]) -> Non
 def failed(task: AnyTask, task_run: TaskRun, state: PrefectState[Any]) -> None:
     """A stage failed for good; with a refused token there is nothing to be said to the server."""
     error = error_of(state)
-    if not isinstance(error, GIVEN_BACK | Unauthorized):
+    if not isinstance(error, Unauthorized):
         _current_run().record(Stage[task.name.upper()], State.FAIL, note_of(error))
 
 

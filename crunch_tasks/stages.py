@@ -18,13 +18,16 @@ from prefect.tasks import exponential_backoff
 
 from crunch_tasks import hooks
 from crunch_tasks.contract import Stage
-from crunch_tasks.errors import CrunchError
+from crunch_tasks.errors import CrunchError, LeaseLost, NoRoom, NoTime, Stopped
 from crunch_tasks.run import DatasetRun
 from crunch_tasks.stopping import stoppable
 
 RETRIES = 3
 BACKOFF_S = 2.0
 """Before the first retry, in seconds; each further one waits twice as long, give or take half."""
+
+GIVEN_BACK = LeaseLost | NoRoom | NoTime | Stopped
+"""No failures of a dataset: the lease is another's, the machine has no room or time, the command is told to end."""
 
 StageTask = Task[[DatasetRun], State[Any] | None]
 
@@ -71,7 +74,7 @@ def stage(which: Stage, *, retries: int = 0) -> Callable[[Callable[[DatasetRun],
     return decorate
 
 
-def carry_out(stage_task: StageTask, run: DatasetRun) -> None:
+def perform(stage_task: StageTask, run: DatasetRun) -> None:
     """Run the task of a stage to its end. Raises the stage's own error, which its state only tells of."""
     stage_task(run)
     if run.error is not None:
@@ -81,7 +84,7 @@ def carry_out(stage_task: StageTask, run: DatasetRun) -> None:
 def _state_of(error: CrunchError) -> State[Any]:
     """Failed, or Cancelled where nothing failed; in the log is all that is to be said, in the state its beginning."""
     told = first_line(error)
-    if isinstance(error, hooks.GIVEN_BACK):
+    if isinstance(error, GIVEN_BACK):
         return Cancelled(message=told)
     if told != str(error):
         get_run_logger().error("%s", error)

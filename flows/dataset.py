@@ -27,7 +27,7 @@ from crunch_tasks.link.sender import Sender
 from crunch_tasks.run import DatasetRun, LastWords, Result, Room, Turn
 from crunch_tasks.settings import ClientSettings, RunOptions
 from crunch_tasks.setup import setup
-from crunch_tasks.stages import carry_out, first_line
+from crunch_tasks.stages import first_line, perform
 from crunch_tasks.stopping import deaf
 from crunch_tasks.upload import upload
 from crunch_tasks.workflow import workflow
@@ -63,15 +63,15 @@ def dataset_run(slug: str, project: str) -> Any:
     # Tags are for the flow run: for each task's, Prefect would ask its server about limits on how many may run.
     with TagsContext(current_tags=set()):
         try:
-            carry_out(setup, run)
+            perform(setup, run)
             # What ends a run that waits for its turn is told of the stage that is next.
             run.stage = Stage.WORKFLOW
             with ExitStack() as turn:
                 turn.enter_context(run.turn())
                 run.turn_over = turn.close
-                carry_out(workflow, run)
+                perform(workflow, run)
             if run.options.upload:
-                carry_out(upload, run)
+                perform(upload, run)
         except CrunchError as error:
             # In a turn that does not come, no stage notes it.
             run.error = run.error or error

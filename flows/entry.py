@@ -14,7 +14,7 @@ if _LISTENS:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def fill_closed_streams() -> None:
+def _fill_closed_streams() -> None:
     """Open what stdin, stdout and stderr lack, as under some schedulers, to nowhere: the next file that is opened, a
     dataset's, would take the place, and all that is printed.
     """
@@ -28,7 +28,7 @@ def fill_closed_streams() -> None:
 
 
 def main() -> None:
-    fill_closed_streams()
+    _fill_closed_streams()
     from flows.cli import main as run_command
 
     if _LISTENS:

@@ -10,8 +10,7 @@ from collections import deque
 from collections.abc import Generator
 
 from crunch_tasks.errors import Altered, TransferError
-from crunch_tasks.files.plan import Source
-from crunch_tasks.files.reading import MEND
+from crunch_tasks.files.plan import MEND, Source
 from crunch_tasks.files.storage import Block, Storage
 from crunch_tasks.files.verify import Arrived, verify
 

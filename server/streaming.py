@@ -41,10 +41,10 @@ def download(request: HttpRequest, path: str, storage: Storage, source: Source) 
     Its ETag tells this version of it, where its MD5 is known: without one nobody can tell that it still is the file of
     which they have a part. Who has all of it (If-None-Match) is told just that.
 
-    | asked for                                    | is                                                          |
-    |----------------------------------------------|-------------------------------------------------------------|
+    | asked for                                    | is                                                           |
+    |----------------------------------------------|--------------------------------------------------------------|
     | all of it, or from somewhere to its end      | compared with the MD5, with all that comes before, see proof |
-    | `bytes=2-5`, `bytes=-3`                      | as it is: to compare it would be to read the whole file     |
+    | `bytes=2-5`, `bytes=-3`                      | as it is: to compare it would be to read the whole file      |
     """
     etag = etag_of(source)
     headers = {"Accept-Ranges": "bytes", **({"ETag": etag} if etag else {})}

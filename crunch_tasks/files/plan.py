@@ -20,6 +20,9 @@ SHOWN = 10
 TAKE_FILES = 'choose "Retry with new files" on the dataset\'s page'
 """What a person can do when the storage is right and the last commit is not."""
 
+MEND = f"Put back what was published, or {TAKE_FILES}."
+"""What helps where something else wrote over it, or deleted it."""
+
 ATTEMPTS = f"{CRUNCH_FOLDER}/attempts"
 """The folder of all attempts below a prefix."""
 
@@ -153,7 +156,7 @@ def _resolve_committed(
     if missing:
         raise ObjectMissing(
             f"The last commit (fence {committed.fence}) names {len(missing)} files that are not in the storage: "
-            f"{shown(missing)}. Put them back, or {TAKE_FILES}."
+            f"{shown(missing)}. {MEND}"
         )
     files = {}
     for path, size in sizes.items():
@@ -161,7 +164,7 @@ def _resolve_committed(
         if info.size != size:
             raise Altered(
                 f"{info.key!r} has {info.size} bytes, but the last commit (fence {committed.fence}) says "
-                f"{size}: something else wrote it. Put the published file back, or {TAKE_FILES}."
+                f"{size}: something else wrote it. {MEND}"
             )
         entry = committed.files.get(path)
         files[path] = Source(info.key, size, entry.md5, entry.mtime_ns, info.tag) if entry else _source(info, None)

@@ -17,7 +17,7 @@ from crunch_tasks.files.manifest import AttemptPlan, PublishedManifest
 from crunch_tasks.files.paths import is_internal, name_problem, refuse_bad_names, safe_prefix
 from crunch_tasks.files.plan import (
     ATTEMPTS,
-    TAKE_FILES,
+    MEND,
     Inputs,
     ObjectInfo,
     Source,
@@ -27,9 +27,6 @@ from crunch_tasks.files.plan import (
     staged_path,
 )
 from crunch_tasks.files.storage import Storage
-
-MEND = f"Put back what was published, or {TAKE_FILES}."
-"""What helps where something else wrote over it, or deleted it."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +84,7 @@ def list_files(
 def find_file(storage: Storage, dataset: Mapping[str, Any], path: str, *, added: bool = False) -> Source | None:
     """One file of those that `list_files` lists without a limit; None also when its name cannot be kept.
 
-    Raises what `list_files` does, and Altered when the file is not what was published.
+    Raises what `list_files` does, and Altered when the file is not what was published, or is gone.
     """
     base, sha256, fence = place_of(dataset)
     if name_problem(path) or is_internal(path):

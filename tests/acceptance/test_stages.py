@@ -40,7 +40,7 @@ def run_stage(run: DatasetRun, work: Callable[[DatasetRun], None], retries: int)
 
     @flow(validate_parameters=False)
     def around() -> None:
-        stages.carry_out(task, run)
+        stages.perform(task, run)
 
     result = around(return_state=True).result(raise_on_failure=False)
     return result if isinstance(result, BaseException) else None

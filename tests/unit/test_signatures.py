@@ -10,7 +10,7 @@ from server.signatures import SIGNATURE_LENGTH, signature, telling
 SCRIPT = "The script ended with exit code 1.\n\nLast lines of its output:\n"
 TRACEBACK = """Reading /scratch/{name}/reads.fq
 Traceback (most recent call last):
-  File "/home/alice/work/{name}/fit.py", line {line}, in <module>
+  File "/data/{name}/fit.py", line {line}, in <module>
     fit(rows)
 ValueError: expected 12 columns, got {line} in '{name}.csv'
 cleaning up"""
